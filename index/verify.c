@@ -1,0 +1,175 @@
+/* Walk all invariants of a quiescent index. What is checked, in this order:
+ *
+ *   nodes    states are possible; counters, id map and states agree; nothing
+ *            below the watermark or the link cursor waits
+ *   lists    no hole, no self-link, no link twice; every target is a graph node
+ *            (claimed, not a twin) that exists on the layer; waiting nodes and
+ *            twins have none
+ *   twins    each hangs on exactly one graph node, whose vector it has
+ *   entry    a linked graph node with the highest level
+ *   reach    layer 0 from the entry point finds all but one in REACH_SHARE
+ *            graph nodes (and one or two): pruning may cut off a few, which is
+ *            what the exact fallback is for
+ */
+#include "index/index_internal.h"
+
+#include "base/mem.h"
+
+enum { REACH_SHARE = 20 };
+
+static bool is_graph_node(const struct index *ix, uint32_t node)
+{
+    const struct node_meta *m = index__meta(ix, node);
+    return (index__state(m) & NODE_LINKED) && !m->is_twin;
+}
+
+static enum err_code verify_nodes(const struct index *ix, uint32_t n, struct err *e)
+{
+    size_t live = 0, pending = 0;
+    uint32_t watermark = atomic_load(&ix->watermark), cursor = atomic_load(&ix->link_cursor);
+    for (uint32_t node = 0; node < n; node++) {
+        const struct node_meta *m = index__meta(ix, node);
+        unsigned state = index__state(m);
+        if (!(state & NODE_USED) || !(state & NODE_CLAIMED) != !(state & NODE_LINKED))
+            return err_set(e, ERR_INTERNAL, "node %u is in the impossible state %u", node, state);
+        bool waits = !(state & (NODE_LINKED | NODE_DELETED));
+        if (waits && (node < watermark || node < cursor))
+            return err_set(e, ERR_INTERNAL, "node %u waits below watermark or cursor", node);
+        pending += waits;
+        if (state & NODE_DELETED) continue;
+        live++;
+        uint32_t mapped;
+        if (!u64_map_get(&ix->ids, m->id, &mapped) || mapped != node)
+            return err_set(e, ERR_INTERNAL, "live node %u is not what its id maps to", node);
+    }
+    if (live != ix->ids.n || live != atomic_load(&ix->live))
+        return err_set(e, ERR_INTERNAL, "%zu live nodes, %zu ids, counter says %zu", live,
+            ix->ids.n, atomic_load(&ix->live));
+    if (pending != atomic_load(&ix->pending))
+        return err_set(e, ERR_INTERNAL, "%zu nodes wait, counter says %zu", pending,
+            atomic_load(&ix->pending));
+    return ERR_OK;
+}
+
+static enum err_code verify_list(
+    const struct index *ix, uint32_t node, unsigned layer, uint32_t n, struct err *e)
+{
+    const _Atomic uint32_t *links = index__links(ix, node, layer);
+    size_t max = index__max_links(ix, layer), degree = 0;
+    while (degree < max && atomic_load(&links[degree]) != NODE_NONE) degree++;
+    for (size_t i = degree; i < max; i++)
+        if (atomic_load(&links[i]) != NODE_NONE)
+            return err_set(e, ERR_INTERNAL, "node %u, layer %u: a hole in the list", node, layer);
+    if (degree > 0 && !is_graph_node(ix, node))
+        return err_set(e, ERR_INTERNAL, "node %u is not in the graph but has links", node);
+    for (size_t i = 0; i < degree; i++) {
+        uint32_t to = atomic_load(&links[i]);
+        if (to >= n || to == node || !is_graph_node(ix, to) || index__meta(ix, to)->level < layer)
+            return err_set(e, ERR_INTERNAL, "node %u, layer %u: bad link to %u", node, layer, to);
+        for (size_t j = 0; j < i; j++)
+            if (atomic_load(&links[j]) == to)
+                return err_set(e, ERR_INTERNAL, "node %u, layer %u: two links to %u", node, layer, to);
+    }
+    return ERR_OK;
+}
+
+static enum err_code verify_lists(const struct index *ix, uint32_t n, struct err *e)
+{
+    for (uint32_t node = 0; node < n; node++) {
+        const struct node_meta *m = index__meta(ix, node);
+        if (m->level > LEVEL_MAX || (m->level > 0) != (*index__upper(ix, node) != NULL))
+            return err_set(e, ERR_INTERNAL, "node %u: level and lists do not agree", node);
+        for (unsigned layer = 0; layer <= m->level; layer++)
+            TRY(verify_list(ix, node, layer, n, e));
+    }
+    return ERR_OK;
+}
+
+/** seen [n] is all 0. */
+static enum err_code verify_twins(
+    const struct index *ix, uint32_t n, uint8_t *seen, struct err *e)
+{
+    for (uint32_t node = 0; node < n; node++) {
+        if (!is_graph_node(ix, node)) continue;
+        for (uint32_t t = atomic_load(&index__meta(ix, node)->twin); t != NODE_NONE;
+             t = atomic_load(&index__meta(ix, t)->twin)) {
+            if (t >= n || seen[t]++ || !index__meta(ix, t)->is_twin)
+                return err_set(e, ERR_INTERNAL, "node %u: bad twin %u", node, t);
+            if (memcmp(index__row(ix, node), index__row(ix, t), ix->o.dim * sizeof(float)) != 0)
+                return err_set(e, ERR_INTERNAL, "nodes %u and %u are no twins", node, t);
+        }
+    }
+    for (uint32_t node = 0; node < n; node++) {
+        const struct node_meta *m = index__meta(ix, node);
+        if (((index__state(m) & NODE_LINKED) && m->is_twin) != seen[node])
+            return err_set(e, ERR_INTERNAL, "twin %u hangs on no node", node);
+    }
+    return ERR_OK;
+}
+
+static enum err_code verify_entry(const struct index *ix, uint32_t n, struct err *e)
+{
+    uint64_t entry = atomic_load(&ix->entry);
+    size_t in_graph = 0;
+    unsigned top = 0;
+    for (uint32_t node = 0; node < n; node++) {
+        if (!is_graph_node(ix, node)) continue;
+        in_graph++;
+        if (index__meta(ix, node)->level > top) top = index__meta(ix, node)->level;
+    }
+    if (entry == ENTRY_NONE) {
+        if (in_graph == 0) return ERR_OK;
+        return err_set(e, ERR_INTERNAL, "%zu nodes in the graph, no entry point", in_graph);
+    }
+    uint32_t node = (uint32_t)entry;
+    if (node >= n || !is_graph_node(ix, node) || index__meta(ix, node)->level != entry >> 32 ||
+        entry >> 32 != top)
+        return err_set(e, ERR_INTERNAL, "entry point %u is not a node of the top layer", node);
+    return ERR_OK;
+}
+
+/** Nodes on layer 0 that the entry point leads to. seen [n] is all 0, stack has room for n. */
+static size_t count_reached(const struct index *ix, uint8_t *seen, uint32_t *stack)
+{
+    size_t depth = 0, reached = 0;
+    stack[depth++] = (uint32_t)atomic_load(&ix->entry);
+    seen[stack[0]] = 1;
+    while (depth > 0) {
+        const _Atomic uint32_t *links = index__links(ix, stack[--depth], 0);
+        reached++;
+        for (size_t i = 0; i < ix->m0; i++) {
+            uint32_t to = atomic_load(&links[i]);
+            if (to == NODE_NONE) break;
+            if (seen[to]) continue;
+            seen[to] = 1;
+            stack[depth++] = to;
+        }
+    }
+    return reached;
+}
+
+static enum err_code verify_reach(
+    const struct index *ix, uint32_t n, uint8_t *seen, uint32_t *stack, struct err *e)
+{
+    if (atomic_load(&ix->entry) == ENTRY_NONE) return ERR_OK;
+    size_t in_graph = 0;
+    for (uint32_t node = 0; node < n; node++) in_graph += is_graph_node(ix, node);
+    size_t reached = count_reached(ix, seen, stack);
+    if (reached + in_graph / REACH_SHARE + 2 < in_graph)
+        return err_set(e, ERR_INTERNAL, "only %zu of %zu graph nodes can be reached", reached, in_graph);
+    return ERR_OK;
+}
+
+enum err_code index_verify(const struct index *ix, struct err *e)
+{
+    uint32_t n = atomic_load(&ix->n_nodes);
+    AUTO_FREE uint8_t *seen = mem_zalloc(n, 1);
+    AUTO_FREE uint32_t *stack = mem_alloc(n, sizeof *stack);
+    if (!seen || !stack) return err_set(e, ERR_NOMEM, "out of memory to verify the index");
+    TRY(verify_nodes(ix, n, e));
+    TRY(verify_lists(ix, n, e));
+    TRY(verify_twins(ix, n, seen, e));
+    TRY(verify_entry(ix, n, e));
+    memset(seen, 0, n);
+    return verify_reach(ix, n, seen, stack, e);
+}
