@@ -4,9 +4,10 @@
  * Callers keep the table pointer; there is no CPU test per call.
  *
  * All lengths are ≥ 0, pointers need no alignment. Results differ between
- * tables by rounding only: |error| ≤ 4e-7 * sum|a_i*b_i| for dot and the like.
- * A NaN or infinity anywhere in the inputs gives NaN or infinity, never a
- * finite number.
+ * tables by rounding only: |error| ≤ 4e-7 * sum|a_i*b_i| for dot and the like
+ * on ordinary data; the worst case, all roundings in one direction, is
+ * (n/16 + 8) * 6e-8 * sum|a_i*b_i|. A NaN or infinity anywhere in the inputs
+ * gives NaN or infinity, never a finite number.
  */
 #pragma once
 
@@ -42,8 +43,9 @@ const struct vec_kernels *const *vec_all(void);
 /** "scalar", "neon", "avx2", "avx512", "best" -> level; -1 if none of them. */
 int vec_level_parse(const char *name);
 
-/** x / ||x|| into out [n] (may be x). A zero or non-finite vector is left as it is and 0 is returned,
- * else the norm that was divided by. */
+/** x / ||x|| into out [n] (may be x). A zero or non-finite vector is copied as it is and 0 is returned,
+ * else the norm that was divided by (FLT_MAX where it is larger). Squares that overflow or underflow do
+ * no harm. */
 float vec_normalize(const struct vec_kernels *k, float *out, const float *x, size_t n);
 /** All n values finite? */
 int vec_is_finite(const float *x, size_t n);

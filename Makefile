@@ -1,0 +1,236 @@
+# Kindred. `make` builds, `make check` builds and tests, `make help` lists the rest.
+#
+# A folder is a layer and becomes one archive, build/VARIANT/libLAYER.a. The tests of a layer link
+# its own archive and those below it and nothing else, so a call upwards does not link.
+# Each variant has its own folder under build/; sources are found by wildcard, so a new file needs no
+# line here. Nothing but make itself has to be installed before this file is read.
+
+VARIANT ?= release
+PREFIX ?= /usr/local
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+AR ?= ar
+ARCH ?= $(shell uname -m)
+VERSION := 0.1.0
+
+BUILD ?= build
+B := $(BUILD)/$(VARIANT)
+# From the top down: the order in which archives are linked.
+LAYERS := server engine core index catalog base
+
+# ---- flags ----------------------------------------------------------------------------------
+WARNINGS := -Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
+	-Wswitch-enum -Wvla -Wformat=2 -Wundef -Werror
+BASE_FLAGS := -std=gnu17 -g -D_GNU_SOURCE -I. -I$(B)/gen -fno-omit-frame-pointer $(WARNINGS)
+HARDENING := -fstack-protector-strong -D_FORTIFY_SOURCE=2
+
+VARIANT_FLAGS_release := -O2 $(HARDENING)
+VARIANT_FLAGS_checked := -O1 -DKINDRED_CHECKED
+VARIANT_FLAGS_asan := -O1 -DKINDRED_CHECKED -fsanitize=address,undefined -fno-sanitize-recover=all
+VARIANT_FLAGS_tsan := -O1 -DKINDRED_CHECKED -fsanitize=thread
+VARIANT_LINK_asan := -fsanitize=address,undefined
+VARIANT_LINK_tsan := -fsanitize=thread
+VARIANT_LINK_release := -Wl,-z,relro,-z,now
+
+ifeq ($(filter $(VARIANT),release checked asan tsan),)
+$(error VARIANT=$(VARIANT): it must be release, checked, asan or tsan)
+endif
+
+CFLAGS ?=
+LDFLAGS ?=
+ALL_CFLAGS = $(BASE_FLAGS) $(VARIANT_FLAGS_$(VARIANT)) $(CFLAGS)
+ALL_LDFLAGS = $(VARIANT_LINK_$(VARIANT)) $(LDFLAGS)
+LIBS := -Wl,--as-needed -lmicrohttpd -ljansson -lsqlite3 -lutf8proc -lroaring -lsodium -lcurl -lm \
+	-lpthread
+# Debian's static libcheck; elsewhere: make CHECK_LIBS="$(pkg-config --libs check)".
+CHECK_LIBS ?= -lcheck_pic -lsubunit -lrt
+TEST_LIBS = $(CHECK_LIBS) -lyaml
+
+# One file per instruction set, chosen at run time: only these see more than the platform's baseline.
+ifneq ($(filter x86_64 amd64,$(ARCH)),)
+$(B)/obj/base/vecmath_avx2.o: private ISA := -mavx2 -mfma -mf16c
+$(B)/obj/base/vecmath_avx512.o: private ISA := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma -mf16c
+endif
+
+# ---- what there is --------------------------------------------------------------------------
+sources = $(filter-out server/main.c,$(sort $(wildcard $(1)/*.c) $(wildcard $(1)/*/*.c)))
+objects = $(patsubst %.c,$(B)/obj/%.o,$(1))
+
+$(foreach l,$(LAYERS),$(eval OBJS_$(l) := $(call objects,$(call sources,$(l)))))
+OBJS_catalog += $(B)/gen/migrations_sqlite.o
+OBJS_server += $(B)/gen/openapi.o
+OBJS_support := $(call objects,$(call sources,tests/support))
+
+ARCHIVES := $(LAYERS:%=$(B)/lib%.a)
+BELOW_base := base
+BELOW_core := core base
+BELOW_index := index base
+BELOW_catalog := catalog base
+BELOW_engine := engine core index catalog base
+BELOW_server := $(LAYERS)
+BELOW_http := $(LAYERS)
+
+TEST_GROUPS := $(foreach t,base core index catalog engine server http,\
+	$(if $(call sources,tests/$(t)),$(t)))
+$(foreach t,$(TEST_GROUPS),$(eval OBJS_test_$(t) := $(call objects,$(call sources,tests/$(t)))))
+TEST_RUNNERS := $(TEST_GROUPS:%=$(B)/tests/test_%)
+# The binary needs server/main.c; without it the libraries and their tests still build.
+BINARY := $(if $(wildcard server/main.c),$(B)/kindred)
+BENCHES := $(patsubst bench/bench_%.c,%,$(wildcard bench/bench_*.c))
+OBJS_bench := $(call objects,$(filter-out bench/bench_%.c,$(wildcard bench/*.c)))
+COMMIT = $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
+
+# ---- entry points ---------------------------------------------------------------------------
+.PHONY: all help deps tests run-tests check check-asan check-tsan check-oom check-kill check-preload \
+	check-clients demo format lint clean install FORCE
+.DEFAULT_GOAL := all
+.DELETE_ON_ERROR:
+.SUFFIXES:
+SUB = $(MAKE) --no-print-directory
+
+all: $(ARCHIVES) $(BINARY)
+
+help:
+	@echo 'make                 build/release/kindred'
+	@echo 'make demo            build, start a server, import a dictionary, search it (DEMO_ONESHOT=1: then stop)'
+	@echo 'make check           lint, then every test, with lock-order and other run-time checks'
+	@echo 'make check-asan      the tests under AddressSanitizer and UndefinedBehaviorSanitizer'
+	@echo 'make check-tsan      the tests under ThreadSanitizer'
+	@echo 'make check-oom       tests that fail every allocation in turn'
+	@echo 'make check-kill      kill -9 in the middle of an import, again and again'
+	@echo 'make check-preload   is there an fdatasync between a write and its acknowledgement?'
+	@echo 'make check-clients   the stock OpenAI clients of Python and Node'
+	@echo 'make bench-NAME      NAME: $(BENCHES)'
+	@echo 'make format lint clean install'
+	@echo 'Variables: VARIANT=release|checked|asan|tsan BUILD=build CC= CFLAGS= PREFIX= DESTDIR= T="suite ..." (tests to run)'
+
+# Installs Debian packages that are missing; says and does nothing when all are there.
+deps:
+	@tools/deps.sh build
+deps-test:
+	@tools/deps.sh build test
+
+# The archives, the runners and the binary of one variant.
+tests: $(ARCHIVES) $(BINARY) $(TEST_RUNNERS)
+run-tests: tests
+	@KINDRED_BIN=$(abspath $(BINARY)) tools/run_tests.sh $(B) $(TEST_RUNNERS) -- $(T)
+
+check:
+	@tools/deps.sh build test
+	@$(SUB) lint
+	@$(SUB) VARIANT=checked run-tests
+
+SAN_ENV = ASAN_OPTIONS=detect_leaks=1:abort_on_error=0:allocator_may_return_null=1:$$ASAN_OPTIONS \
+	UBSAN_OPTIONS=print_stacktrace=1:$$UBSAN_OPTIONS
+check-asan:
+	@tools/deps.sh build test
+	@$(SAN_ENV) $(SUB) VARIANT=asan run-tests
+check-tsan:
+	@tools/deps.sh build test
+	@TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1:$$TSAN_OPTIONS $(SUB) VARIANT=tsan run-tests
+# Under ASan, so that what a failed allocation leaves behind is seen.
+check-oom:
+	@tools/deps.sh build test
+	@$(SAN_ENV) KINDRED_OOM=1 CK_INCLUDE_TAGS=oom $(SUB) VARIANT=asan run-tests
+
+check-kill: deps-test
+	@$(SUB) all
+	@tools/check_kill.sh $(B)
+check-preload: deps-test
+	@$(SUB) all
+	@tools/check_fsync.sh $(B)
+check-clients: deps-test
+	@$(SUB) all
+	@tools/check_clients.sh $(B)
+demo:
+	@tools/deps.sh build demo
+	@$(SUB) all
+	@DEMO_ONESHOT=$(DEMO_ONESHOT) tools/demo.sh $(B)
+
+FORMAT_FILES = $(shell git ls-files -co --exclude-standard '*.c' '*.h' 2>/dev/null)
+format:
+	clang-format -i $(FORMAT_FILES)
+lint:
+	@tools/check_deps.sh
+	@tools/check_style.sh
+	@if command -v clang-format >/dev/null 2>&1; then \
+		clang-format --dry-run -Werror $(FORMAT_FILES) && echo 'format: ok'; \
+	else echo 'format: clang-format is not installed, not checked'; fi
+
+bench-%: $(B)/bench_%
+	$< $(ARGS)
+
+clean:
+	rm -rf $(BUILD)
+
+install: all
+	install -d '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)$(PREFIX)/share/kindred/models'
+	install -m 755 $(BINARY) '$(DESTDIR)$(PREFIX)/bin/kindred'
+	set -e; for m in models/*/; do n=$$(basename "$$m"); [ -f "$$m/config.json" ] || continue; \
+		install -d "$(DESTDIR)$(PREFIX)/share/kindred/models/$$n"; \
+		find "$$m" -maxdepth 1 -type f -exec install -m 644 {} "$(DESTDIR)$(PREFIX)/share/kindred/models/$$n/" \; ; \
+	done
+
+# ---- rules ----------------------------------------------------------------------------------
+# Text that changes only when its content does, so that what depends on it is rebuilt then, and only then.
+define keep_if_same
+@mkdir -p $(@D)
+@printf '%s\n' $(1) | cmp -s - $@ || printf '%s\n' $(1) >$@
+endef
+
+# Other compiler or flags: everything again.
+$(B)/flags: FORCE
+	$(call keep_if_same,'$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS)')
+# Other set of files: the archive again.
+$(B)/%.list: FORCE
+	$(call keep_if_same,'$(OBJS_$*)')
+$(B)/gen/version.h: FORCE
+	$(call keep_if_same,'#define KINDRED_VERSION "$(VERSION)"' '#define KINDRED_COMMIT "$(COMMIT)"')
+
+$(B)/obj/%.o: %.c $(B)/flags | $(B)/gen/version.h
+	@mkdir -p $(@D)
+	@echo '  CC    $<'
+	@$(CC) $(ALL_CFLAGS) $(ISA) -MMD -MP -c -o $@ $<
+
+$(B)/gen/%.o: $(B)/gen/%.c $(B)/flags
+	@$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+
+$(B)/gen/migrations_sqlite.c: tools/embed.sh $(sort $(wildcard migrations/sqlite/*.sql)) $(B)/migrations.list
+	@mkdir -p $(@D)
+	@tools/embed.sh embedded_migrations_sqlite $(filter %.sql,$^) >$@
+$(B)/gen/openapi.c: tools/embed.sh $(wildcard openapi.yaml) $(B)/openapi.list
+	@mkdir -p $(@D)
+	@tools/embed.sh embedded_openapi $(filter %.yaml,$^) >$@
+OBJS_migrations := $(sort $(wildcard migrations/sqlite/*.sql))
+OBJS_openapi := $(wildcard openapi.yaml)
+
+define archive_rule
+$(B)/lib$(1).a: $(OBJS_$(1)) $(B)/$(1).list
+	@echo '  AR    $$@'
+	@rm -f $$@
+	@$(AR) rcs $$@ $$(filter %.o,$$^)
+endef
+$(foreach l,$(LAYERS) support,$(eval $(call archive_rule,$(l))))
+
+define runner_rule
+$(B)/tests/test_$(1): $(OBJS_test_$(1)) $(B)/libsupport.a $(BELOW_$(1):%=$(B)/lib%.a) $(B)/test_$(1).list
+	@mkdir -p $$(@D)
+	@echo '  LD    $$@'
+	@$(CC) $(ALL_LDFLAGS) -o $$@ $$(filter %.o,$$^) $$(filter %.a,$$^) $(TEST_LIBS) $(LIBS)
+endef
+$(foreach t,$(TEST_GROUPS),$(eval $(call runner_rule,$(t))))
+
+$(B)/kindred: $(B)/obj/server/main.o $(ARCHIVES)
+	@echo '  LD    $@'
+	@$(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LIBS)
+
+# Each bench_X.c is a program of its own; other files in bench/ are shared by all of them.
+$(B)/bench_%: $(B)/obj/bench/bench_%.o $(OBJS_bench) $(filter-out $(B)/libserver.a,$(ARCHIVES))
+	@echo '  LD    $@'
+	@$(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LIBS)
+.PRECIOUS: $(B)/obj/%.o $(B)/gen/%.c
+
+-include $(patsubst %.o,%.d,$(foreach l,$(LAYERS) support,$(OBJS_$(l))) \
+	$(foreach t,$(TEST_GROUPS),$(OBJS_test_$(t))) $(OBJS_bench) \
+	$(B)/obj/server/main.o $(BENCHES:%=$(B)/obj/bench/bench_%.o))

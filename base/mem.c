@@ -1,0 +1,124 @@
+/* Memory: the only file that calls malloc and its kin.
+ *
+ * The failure hook is two thread-local integers, compiled in with KINDRED_CHECKED only, so that a release
+ * build pays nothing for it. It fires once and disarms itself: code that undoes its work after a failure may
+ * allocate again.
+ */
+#include "base/mem.h"
+
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#ifdef KINDRED_CHECKED
+static _Thread_local long fail_after = -1;
+static _Thread_local long asked;
+
+static bool must_fail(void)
+{
+    asked++;
+    if (fail_after < 0) return false;
+    return fail_after-- == 0;
+}
+
+void mem_fail_after(long n)
+{
+    fail_after = n < 0 ? -1 : n;
+    asked = 0;
+}
+
+long mem_alloc_count(void)
+{
+    return asked;
+}
+#else
+static bool must_fail(void)
+{
+    return false;
+}
+
+void mem_fail_after(long n)
+{
+    (void)n;
+}
+
+long mem_alloc_count(void)
+{
+    return 0;
+}
+#endif
+
+bool mem_mul(size_t a, size_t b, size_t *ret)
+{
+    size_t r;
+    if (__builtin_mul_overflow(a, b, &r)) return false;
+    *ret = r;
+    return true;
+}
+
+bool mem_add(size_t a, size_t b, size_t *ret)
+{
+    size_t r;
+    if (__builtin_add_overflow(a, b, &r)) return false;
+    *ret = r;
+    return true;
+}
+
+/* n*size, at least 1 and at most PTRDIFF_MAX; false when it is too much. */
+static bool block_bytes(size_t n, size_t size, size_t *ret)
+{
+    size_t bytes;
+    if (!mem_mul(n, size, &bytes) || bytes > PTRDIFF_MAX) return false;
+    *ret = bytes ? bytes : 1;
+    return true;
+}
+
+void *mem_alloc(size_t n, size_t size)
+{
+    size_t bytes;
+    if (must_fail() || !block_bytes(n, size, &bytes)) return NULL;
+    return malloc(bytes);
+}
+
+void *mem_zalloc(size_t n, size_t size)
+{
+    size_t bytes;
+    if (must_fail() || !block_bytes(n, size, &bytes)) return NULL;
+    return calloc(bytes, 1);
+}
+
+void *mem_realloc(void *p, size_t n, size_t size)
+{
+    size_t bytes;
+    if (must_fail() || !block_bytes(n, size, &bytes)) return NULL;
+    return realloc(p, bytes);
+}
+
+void *mem_alloc_aligned(size_t align, size_t n, size_t size)
+{
+    size_t bytes;
+    void *p;
+    if (must_fail() || !block_bytes(n, size, &bytes)) return NULL;
+    return posix_memalign(&p, align, bytes) == 0 ? p : NULL;
+}
+
+char *mem_strndup(const char *p, size_t n)
+{
+    size_t bytes;
+    if (!mem_add(n, 1, &bytes)) return NULL;
+    char *copy = mem_alloc(bytes, 1);
+    if (!copy) return NULL;
+    if (n) memcpy(copy, p, n);
+    copy[n] = '\0';
+    return copy;
+}
+
+char *mem_strdup(const char *s)
+{
+    return mem_strndup(s, strlen(s));
+}
+
+void mem_free(void *p)
+{
+    free(p);
+}

@@ -1,0 +1,62 @@
+/* main() of every test runner: collects the suites that registered themselves before main, in the order of
+ * their names, and runs them with libcheck.
+ *
+ *   test_index                 all suites
+ *   test_index hnsw_insert     only these
+ *   test_index --list          names
+ *
+ * libcheck forks for each test, so that a crash fails one test; under ThreadSanitizer, which does not
+ * follow forks of threaded programs, all run in one process. CK_FORK, CK_RUN_CASE, CK_INCLUDE_TAGS and
+ * CK_VERBOSITY work as libcheck documents them. */
+#include "tests/support/test.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static struct test_suite *suites;
+
+void test_register(struct test_suite *t)
+{
+    struct test_suite **at = &suites;
+    while (*at && strcmp((*at)->name, t->name) < 0)
+        at = &(*at)->next;
+    t->next = *at;
+    *at = t;
+}
+
+static int is_wanted(const char *name, int argc, char **argv)
+{
+    if (argc < 2) return 1;
+    for (int i = 1; i < argc; i++)
+        if (strcmp(argv[i], name) == 0) return 1;
+    return 0;
+}
+
+static void list(void)
+{
+    for (const struct test_suite *t = suites; t; t = t->next)
+        puts(t->name);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc == 2 && strcmp(argv[1], "--list") == 0) {
+        list();
+        return EXIT_SUCCESS;
+    }
+    signal(SIGPIPE, SIG_IGN);
+    SRunner *sr = srunner_create(NULL);
+    for (const struct test_suite *t = suites; t; t = t->next) {
+        if (!is_wanted(t->name, argc, argv)) continue;
+        Suite *s = suite_create(t->name);
+        t->fill(s);
+        srunner_add_suite(sr, s);
+    }
+    srunner_set_fork_status(sr, test_forks() ? CK_FORK : CK_NOFORK);
+    srunner_run_all(sr, CK_ENV);
+    int failed = srunner_ntests_failed(sr);
+    srunner_free(sr);
+    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
