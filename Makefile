@@ -47,6 +47,9 @@ LIBS := -Wl,--as-needed -lmicrohttpd -ljansson -lsqlite3 -lutf8proc -lroaring -l
 CHECK_LIBS ?= -lcheck_pic -lsubunit -lrt
 TEST_LIBS = $(CHECK_LIBS) -lyaml
 
+# A bench prints where its figures come from, so it is built again for each commit.
+$(B)/obj/bench/%.o: private BASE_FLAGS += -include $(B)/gen/version.h
+
 # One file per instruction set, chosen at run time: only these see more than the platform's baseline.
 ifneq ($(filter x86_64 amd64,$(ARCH)),)
 $(B)/obj/base/vecmath_avx2.o: private ISA := -mavx2 -mfma -mf16c
@@ -69,12 +72,16 @@ BELOW_index := index base
 BELOW_catalog := catalog base
 BELOW_engine := engine core index catalog base
 BELOW_server := $(LAYERS)
+# Against the binary: http in every run, slow only by check-kill and check-preload.
 BELOW_http := $(LAYERS)
+# Long checks with targets of their own; not among TEST_GROUPS.
+BELOW_slow := $(LAYERS)
+BELOW_slow := $(LAYERS)
 
-TEST_GROUPS := $(foreach t,base core index catalog engine server http,\
+TEST_GROUPS := $(foreach t,base core index catalog engine server http slow,\
 	$(if $(call sources,tests/$(t)),$(t)))
 $(foreach t,$(TEST_GROUPS),$(eval OBJS_test_$(t) := $(call objects,$(call sources,tests/$(t)))))
-TEST_RUNNERS := $(TEST_GROUPS:%=$(B)/tests/test_%)
+TEST_RUNNERS := $(patsubst %,$(B)/tests/test_%,$(filter-out slow,$(TEST_GROUPS)))
 # The binary needs server/main.c; without it the libraries and their tests still build.
 BINARY := $(if $(wildcard server/main.c),$(B)/kindred)
 BENCHES := $(patsubst bench/bench_%.c,%,$(wildcard bench/bench_*.c))
@@ -82,7 +89,7 @@ OBJS_bench := $(call objects,$(filter-out bench/bench_%.c,$(wildcard bench/*.c))
 COMMIT = $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 
 # ---- entry points ---------------------------------------------------------------------------
-.PHONY: all help deps tests run-tests check check-asan check-tsan check-oom check-kill check-preload \
+.PHONY: all help deps deps-test tests run-tests check check-asan check-tsan check-oom check-kill check-preload \
 	check-clients demo format lint clean install FORCE
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
@@ -121,31 +128,32 @@ check:
 	@$(SUB) lint
 	@$(SUB) VARIANT=checked run-tests
 
-SAN_ENV = ASAN_OPTIONS=detect_leaks=1:abort_on_error=0:allocator_may_return_null=1:$$ASAN_OPTIONS \
-	UBSAN_OPTIONS=print_stacktrace=1:$$UBSAN_OPTIONS
+# What the sanitizers are told stands in tests/support/runner.c, so that a runner started by hand does the same.
 check-asan:
 	@tools/deps.sh build test
-	@$(SAN_ENV) $(SUB) VARIANT=asan run-tests
+	@$(SUB) VARIANT=asan run-tests
 check-tsan:
 	@tools/deps.sh build test
-	@TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1:$$TSAN_OPTIONS $(SUB) VARIANT=tsan run-tests
+	@$(SUB) VARIANT=tsan run-tests
 # Under ASan, so that what a failed allocation leaves behind is seen.
 check-oom:
 	@tools/deps.sh build test
-	@$(SAN_ENV) KINDRED_OOM=1 CK_INCLUDE_TAGS=oom $(SUB) VARIANT=asan run-tests
+	@KINDRED_OOM=1 CK_INCLUDE_TAGS=oom $(SUB) VARIANT=asan run-tests
 
+# These start the release server and treat it badly.
 check-kill: deps-test
-	@$(SUB) all
-	@tools/check_kill.sh $(B)
+	@$(SUB) all $(B)/tests/test_slow
+	@KINDRED_BIN=$(abspath $(BINARY)) tools/run_tests.sh $(B) $(B)/tests/test_slow -- kill
 check-preload: deps-test
-	@$(SUB) all
-	@tools/check_fsync.sh $(B)
+	@$(SUB) all $(B)/tests/test_slow $(B)/preload_trace.so
+	@KINDRED_BIN=$(abspath $(BINARY)) KINDRED_TRACE_LIB=$(abspath $(B)/preload_trace.so) \
+		tools/run_tests.sh $(B) $(B)/tests/test_slow -- fsync
 check-clients: deps-test
 	@$(SUB) all
 	@tools/check_clients.sh $(B)
 demo:
 	@tools/deps.sh build demo
-	@$(SUB) all
+	@$(SUB) all $(B)/bench_search
 	@DEMO_ONESHOT=$(DEMO_ONESHOT) tools/demo.sh $(B)
 
 FORMAT_FILES = $(shell git ls-files -co --exclude-standard '*.c' '*.h' 2>/dev/null)
@@ -219,11 +227,18 @@ $(B)/tests/test_$(1): $(OBJS_test_$(1)) $(B)/libsupport.a $(BELOW_$(1):%=$(B)/li
 	@echo '  LD    $$@'
 	@$(CC) $(ALL_LDFLAGS) -o $$@ $$(filter %.o,$$^) $$(filter %.a,$$^) $(TEST_LIBS) $(LIBS)
 endef
-$(foreach t,$(TEST_GROUPS),$(eval $(call runner_rule,$(t))))
+$(foreach t,$(TEST_GROUPS) slow,$(eval $(call runner_rule,$(t))))
+
+$(B)/preload_trace.so: tools/preload_trace.c $(B)/flags
+	@$(CC) $(BASE_FLAGS) -O2 -shared -fPIC -o $@ $< -ldl
 
 $(B)/kindred: $(B)/obj/server/main.o $(ARCHIVES)
 	@echo '  LD    $@'
 	@$(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LIBS)
+
+$(B)/preload_trace.so: tools/preload_trace.c $(B)/flags
+	@echo '  LD    $@'
+	@$(CC) $(ALL_CFLAGS) -fPIC -shared -o $@ $< -ldl
 
 # Each bench_X.c is a program of its own; other files in bench/ are shared by all of them.
 $(B)/bench_%: $(B)/obj/bench/bench_%.o $(OBJS_bench) $(filter-out $(B)/libserver.a,$(ARCHIVES))
@@ -232,5 +247,5 @@ $(B)/bench_%: $(B)/obj/bench/bench_%.o $(OBJS_bench) $(filter-out $(B)/libserver
 .PRECIOUS: $(B)/obj/%.o $(B)/gen/%.c
 
 -include $(patsubst %.o,%.d,$(foreach l,$(LAYERS) support,$(OBJS_$(l))) \
-	$(foreach t,$(TEST_GROUPS),$(OBJS_test_$(t))) $(OBJS_bench) \
+	$(foreach t,$(TEST_GROUPS) slow,$(OBJS_test_$(t))) $(OBJS_bench) \
 	$(B)/obj/server/main.o $(BENCHES:%=$(B)/obj/bench/bench_%.o))

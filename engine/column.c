@@ -66,8 +66,7 @@ static enum err_code value_key_init(struct value_key *k, const struct field_valu
 
 /* ---- orders ---- */
 
-static enum err_code order_append(
-    struct column_order *o, double at, uint32_t entry, struct err *e)
+static enum err_code order_append(struct column_order *o, double at, uint32_t entry, struct err *e)
 {
     if (o->n == o->cap) {
         size_t cap = o->cap ? o->cap * 2 : 64;
@@ -84,7 +83,8 @@ static enum err_code order_append(
 
 static int order_compare(const void *a, const void *b)
 {
-    double x = ((const struct column_order_key *)a)->at, y = ((const struct column_order_key *)b)->at;
+    double x = ((const struct column_order_key *)a)->at,
+           y = ((const struct column_order_key *)b)->at;
     return (x > y) - (x < y);
 }
 
@@ -249,7 +249,8 @@ void column_remove(struct column *c, uint32_t slot, const struct field_value *v)
     slot_set_remove(c->nulls, slot);
     slot_set_remove(c->present, slot);
     if (!is_scalar(value.type)) return;
-    if (value_key_init(&key, &value, NULL) != ERR_OK) return; /* a stale slot: hits are checked live */
+    if (value_key_init(&key, &value, NULL) != ERR_OK)
+        return; /* a stale slot: hits are checked live */
     if (!str_map_get(c->by_value, key.s, &at)) return;
     n = &c->entries[at];
     if (n->n == 0) return;
@@ -329,11 +330,10 @@ static void entry_select(const struct column_entry *n, struct slot_set *out)
 static bool in_range(const struct filter_range *r, double at)
 {
     return !(r->has_gt && !(at > r->gt)) && !(r->has_gte && !(at >= r->gte)) &&
-           !(r->has_lt && !(at < r->lt)) && !(r->has_lte && !(at <= r->lte));
+        !(r->has_lt && !(at < r->lt)) && !(r->has_lte && !(at <= r->lte));
 }
 
-static void select_range(
-    const struct column *c, const struct filter_range *r, struct slot_set *out)
+static void select_range(const struct column *c, const struct filter_range *r, struct slot_set *out)
 {
     const struct column_order *o = r->is_time ? &c->times : &c->numbers;
     double from = -INFINITY;
@@ -403,7 +403,8 @@ static bool contains_text(struct str hay, struct str needle)
 {
     for (size_t i = 0; i + needle.n <= hay.n; i++) {
         size_t j = 0;
-        while (j < needle.n && lower(hay.p[i + j]) == lower(needle.p[j])) j++;
+        while (j < needle.n && lower(hay.p[i + j]) == lower(needle.p[j]))
+            j++;
         if (j == needle.n) return true;
     }
     return false;
@@ -416,8 +417,8 @@ static void select_text(const struct column *c, struct str needle, struct slot_s
             entry_select(&c->entries[i], out);
 }
 
-enum err_code column_select(const struct column *c, const struct filter_condition *k,
-    struct slot_set *out, struct err *e)
+enum err_code column_select(
+    const struct column *c, const struct filter_condition *k, struct slot_set *out, struct err *e)
 {
     switch (k->kind) {
     case CONDITION_MATCH_ANY: return select_any(c, k, out, e);
@@ -435,8 +436,8 @@ enum err_code column_select(const struct column *c, const struct filter_conditio
 size_t column_size_bytes(const struct column *c)
 {
     size_t bytes = c->cap * sizeof *c->entries +
-                   (c->numbers.cap + c->times.cap) * sizeof *c->numbers.keys +
-                   slot_set_size_bytes(c->present) + slot_set_size_bytes(c->nulls);
+        (c->numbers.cap + c->times.cap) * sizeof *c->numbers.keys +
+        slot_set_size_bytes(c->present) + slot_set_size_bytes(c->nulls);
     for (size_t i = 0; i < c->n; i++) {
         bytes += 2 * c->entries[i].text.n; /* the copy, and the key in the map */
         if (c->entries[i].many) bytes += slot_set_size_bytes(c->entries[i].many);

@@ -27,7 +27,7 @@ struct column_order {
     struct column_order_key {
         double at;
         uint32_t entry;
-    } *keys;
+    } * keys;
     size_t n, n_sorted, cap;
 };
 
@@ -52,6 +52,6 @@ MUST_USE enum err_code column_tidy(struct column *c, struct err *e);
 
 /** `out` |= the slots that a match, range, is_null condition holds for (not HAS_ID, NESTED). For
  * IS_EMPTY: `out` |= the slots that are NOT empty; the caller complements. */
-MUST_USE enum err_code column_select(const struct column *c, const struct filter_condition *k,
-    struct slot_set *out, struct err *e);
+MUST_USE enum err_code column_select(
+    const struct column *c, const struct filter_condition *k, struct slot_set *out, struct err *e);
 size_t column_size_bytes(const struct column *c);

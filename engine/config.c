@@ -27,8 +27,14 @@ struct option {
 
 static const struct option options[] = {
 #define OPT(t, field, k, environment, def, lo, hi, h)                                              \
-    { .type = OPTION_##t, .key = (k), .env = (environment), DEFAULTS_##t(def), .min = (lo),        \
-        .max = (hi), .help = (h), .offset = offsetof(struct config, field) },
+    { .type = OPTION_##t,                                                                          \
+        .key = (k),                                                                                \
+        .env = (environment),                                                                      \
+        DEFAULTS_##t(def),                                                                         \
+        .min = (lo),                                                                               \
+        .max = (hi),                                                                               \
+        .help = (h),                                                                               \
+        .offset = offsetof(struct config, field) },
 #include "engine/options.def"
 #undef OPT
 };
@@ -82,13 +88,11 @@ static enum err_code set_bool(
     else if (!strcmp(value, "false") || !strcmp(value, "0") || !strcmp(value, "no"))
         *field = false;
     else
-        return err_set(
-            e, ERR_INVALID, "%s needs true or false, got \"%.64s\"", o->key, value);
+        return err_set(e, ERR_INVALID, "%s needs true or false, got \"%.64s\"", o->key, value);
     return ERR_OK;
 }
 
-static enum err_code set(
-    struct config *c, const struct option *o, const char *value, struct err *e)
+static enum err_code set(struct config *c, const struct option *o, const char *value, struct err *e)
 {
     switch (o->type) {
     case OPTION_STR: return set_str(c, o, value, e);
@@ -137,8 +141,10 @@ enum err_code config_set(struct config *c, const char *key, const char *value, s
 
 static struct str trim(struct str s)
 {
-    while (s.n && (s.p[0] == ' ' || s.p[0] == '\t')) s.p++, s.n--;
-    while (s.n && (s.p[s.n - 1] == ' ' || s.p[s.n - 1] == '\t' || s.p[s.n - 1] == '\r')) s.n--;
+    while (s.n && (s.p[0] == ' ' || s.p[0] == '\t'))
+        s.p++, s.n--;
+    while (s.n && (s.p[s.n - 1] == ' ' || s.p[s.n - 1] == '\t' || s.p[s.n - 1] == '\r'))
+        s.n--;
     return s;
 }
 
@@ -302,13 +308,16 @@ void config_print_markdown(FILE *out)
 {
     char flag[FLAG_BYTES];
 
-    fputs("# Settings\n\n"
-          "Generated from `engine/options.def` by `kindred config --markdown`; `make check` compares.\n\n"
-          "A flag goes over the environment, the environment over the file given with `--config`, the\n"
-          "file over the default. In the file a setting is a line `key = value`. A bad value or an\n"
-          "unknown key stops the start and names the place.\n\n"
-          "| key | flag | environment | default | range | meaning |\n"
-          "| --- | --- | --- | --- | --- | --- |\n",
+    fputs(
+        "# Settings\n\n"
+        "Generated from `engine/options.def` by `kindred config --markdown`; `make check` "
+        "compares.\n\n"
+        "A flag goes over the environment, the environment over the file given with `--config`, "
+        "the\n"
+        "file over the default. In the file a setting is a line `key = value`. A bad value or an\n"
+        "unknown key stops the start and names the place.\n\n"
+        "| key | flag | environment | default | range | meaning |\n"
+        "| --- | --- | --- | --- | --- | --- |\n",
         out);
     for (size_t i = 0; i < OPTIONS; i++) {
         const struct option *o = &options[i];

@@ -8,7 +8,7 @@
 #include <string.h>
 
 struct cases {
-    float *scores;    /* sts */
+    float *scores; /* sts */
     struct str *left, *right;
     size_t n, cap;
 };
@@ -111,12 +111,14 @@ static enum err_code judge(const struct eval_request *rq, const struct cases *c,
     if (rq->task == EVAL_STS) {
         AUTO_FREE float *cosines = mem_alloc(c->n, sizeof *cosines);
         if (!cosines) return err_set(e, ERR_NOMEM, "no memory for %zu cosines", c->n);
-        for (size_t i = 0; i < c->n; i++) cosines[i] = k->dot(left + i * dim, right + i * dim, dim);
+        for (size_t i = 0; i < c->n; i++)
+            cosines[i] = k->dot(left + i * dim, right + i * dim, dim);
         return rank_spearman(cosines, c->scores, c->n, &r->spearman, e);
     }
     AUTO_FREE size_t *target = mem_alloc(c->n, sizeof *target);
     if (!target) return err_set(e, ERR_NOMEM, "no memory for %zu cases", c->n);
-    for (size_t i = 0; i < c->n; i++) target[i] = i;
+    for (size_t i = 0; i < c->n; i++)
+        target[i] = i;
     return rank_retrieval_eval(left, c->n, right, c->n, dim, target, &r->retrieval, e);
 }
 
@@ -144,8 +146,7 @@ enum err_code evaluate(const struct eval_request *rq, struct eval_report *ret, s
     TRY(encoder_workspace_new(enc, &w, e));
     r.cases = c.n;
     r.dimensions = encoder_info(enc)->dimensions;
-    if (!mem_mul(2 * r.dimensions, c.n, &values) ||
-        !(vectors = mem_alloc(values, sizeof *vectors)))
+    if (!mem_mul(2 * r.dimensions, c.n, &values) || !(vectors = mem_alloc(values, sizeof *vectors)))
         return err_set(e, ERR_NOMEM, "no memory for %zu vectors", 2 * c.n);
     start_ns = time_mono_ns();
     TRY(encode_all(w, c.left, c.n, r.dimensions, ENCODE_QUERY, vectors, e));

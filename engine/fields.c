@@ -91,7 +91,8 @@ enum err_code fields_put(struct fields *f, uint32_t slot, const struct field_val
         if (old[i].field < f->n) column_remove(&f->columns[old[i].field], slot, &old[i]);
     for (size_t i = 0; i < n_now && code == ERR_OK; i++)
         if (now[i].field < f->n) code = column_add(&f->columns[now[i].field], slot, &now[i], e);
-    for (size_t i = 0; i < f->n && code == ERR_OK; i++) code = column_tidy(&f->columns[i], e);
+    for (size_t i = 0; i < f->n && code == ERR_OK; i++)
+        code = column_tidy(&f->columns[i], e);
     rwlock_unlock(&f->lock);
     return code;
 }
@@ -121,7 +122,8 @@ size_t fields_size_bytes(struct fields *f)
 
     rwlock_rdlock(&f->lock);
     bytes = sizeof *f + slot_set_size_bytes(f->live);
-    for (size_t i = 0; i < f->n; i++) bytes += column_size_bytes(&f->columns[i]);
+    for (size_t i = 0; i < f->n; i++)
+        bytes += column_size_bytes(&f->columns[i]);
     rwlock_unlock(&f->lock);
     return bytes;
 }

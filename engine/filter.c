@@ -38,8 +38,8 @@ static enum err_code ids_set(
     return ERR_OK;
 }
 
-static enum err_code condition_set(struct evaluation *ev, const struct filter_condition *k,
-    struct slot_set **ret, struct err *e)
+static enum err_code condition_set(
+    struct evaluation *ev, const struct filter_condition *k, struct slot_set **ret, struct err *e)
 {
     AUTO_SLOT_SET struct slot_set *out = NULL;
 
@@ -92,7 +92,8 @@ static enum err_code at_least(struct evaluation *ev, const struct filter_conditi
         if (code == ERR_OK) slot_set_or(level[0], set);
     }
     if (code == ERR_OK) *ret = steal_ptr(&level[m - 1]);
-    for (size_t j = 0; j < m; j++) slot_set_free(level[j]);
+    for (size_t j = 0; j < m; j++)
+        slot_set_free(level[j]);
     mem_free(level);
     return code;
 }
@@ -222,7 +223,6 @@ bool filter_time_parse(struct str s, int64_t *ret_unix_ms)
         return false;
     if (hour > 23 || minute > 59 || second > 60) return false; /* 60: a leap second */
     if (!parse_fraction_and_zone(s, 19, &ms, &offset_s)) return false;
-    *ret_unix_ms =
-        (days * 86400 + hour * 3600 + minute * 60 + second - offset_s) * 1000 + ms;
+    *ret_unix_ms = (days * 86400 + hour * 3600 + minute * 60 + second - offset_s) * 1000 + ms;
     return true;
 }

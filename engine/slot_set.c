@@ -95,7 +95,8 @@ enum err_code slot_set_allow(
     if (!bits) return err_set(e, ERR_NOMEM, "no memory for a filter of %zu slots", n_bits);
     roaring_init_iterator(rc(s), &it);
     while ((got = roaring_read_uint32_iterator(&it, chunk, 1024)) > 0)
-        for (i = 0; i < got; i++) bits[chunk[i] >> 6] |= UINT64_C(1) << (chunk[i] & 63);
+        for (i = 0; i < got; i++)
+            bits[chunk[i] >> 6] |= UINT64_C(1) << (chunk[i] & 63);
     *ret = (struct index_allow){ .bits = bits, .n_bits = n_bits, .count = count };
     return ERR_OK;
 }

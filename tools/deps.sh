@@ -9,7 +9,7 @@ set -eu
 build="gcc libc6-dev libmicrohttpd-dev libjansson-dev libsqlite3-dev libutf8proc-dev libroaring-dev
     libsodium-dev libcurl4-openssl-dev"
 test="check libsubunit-dev libyaml-dev"
-demo="wordnet-base curl xz-utils ca-certificates"
+demo="wordnet-base curl jq"
 
 print=
 want=
