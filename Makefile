@@ -74,8 +74,6 @@ BELOW_engine := engine core index catalog base
 BELOW_server := $(LAYERS)
 # Against the binary: http in every run, slow only by check-kill and check-preload.
 BELOW_http := $(LAYERS)
-# Long checks with targets of their own; not among TEST_GROUPS.
-BELOW_slow := $(LAYERS)
 BELOW_slow := $(LAYERS)
 
 TEST_GROUPS := $(foreach t,base core index catalog engine server http slow,\
@@ -227,10 +225,7 @@ $(B)/tests/test_$(1): $(OBJS_test_$(1)) $(B)/libsupport.a $(BELOW_$(1):%=$(B)/li
 	@echo '  LD    $$@'
 	@$(CC) $(ALL_LDFLAGS) -o $$@ $$(filter %.o,$$^) $$(filter %.a,$$^) $(TEST_LIBS) $(LIBS)
 endef
-$(foreach t,$(TEST_GROUPS) slow,$(eval $(call runner_rule,$(t))))
-
-$(B)/preload_trace.so: tools/preload_trace.c $(B)/flags
-	@$(CC) $(BASE_FLAGS) -O2 -shared -fPIC -o $@ $< -ldl
+$(foreach t,$(TEST_GROUPS),$(eval $(call runner_rule,$(t))))
 
 $(B)/kindred: $(B)/obj/server/main.o $(ARCHIVES)
 	@echo '  LD    $@'
@@ -247,5 +242,5 @@ $(B)/bench_%: $(B)/obj/bench/bench_%.o $(OBJS_bench) $(filter-out $(B)/libserver
 .PRECIOUS: $(B)/obj/%.o $(B)/gen/%.c
 
 -include $(patsubst %.o,%.d,$(foreach l,$(LAYERS) support,$(OBJS_$(l))) \
-	$(foreach t,$(TEST_GROUPS) slow,$(OBJS_test_$(t))) $(OBJS_bench) \
+	$(foreach t,$(TEST_GROUPS),$(OBJS_test_$(t))) $(OBJS_bench) \
 	$(B)/obj/server/main.o $(BENCHES:%=$(B)/obj/bench/bench_%.o))
