@@ -15,6 +15,24 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* What the sanitizers ask for at start; $ASAN_OPTIONS and its like win. Without these an allocation that is too
+ * large would end the test instead of giving NULL. */
+const char *__asan_default_options(void);
+const char *__tsan_default_options(void);
+const char *__ubsan_default_options(void);
+const char *__asan_default_options(void)
+{
+    return "allocator_may_return_null=1:detect_leaks=1";
+}
+const char *__tsan_default_options(void)
+{
+    return "allocator_may_return_null=1:second_deadlock_stack=1";
+}
+const char *__ubsan_default_options(void)
+{
+    return "print_stacktrace=1";
+}
+
 static struct test_suite *suites;
 
 void test_register(struct test_suite *t)
