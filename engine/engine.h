@@ -32,6 +32,7 @@ struct config; /* engine/config.h */
 /**
  * Open the data folder (created if missing, locked against a second server), load the models, read
  * the collections, start the threads. Searches are right at once; the graphs are linked behind them.
+ * cfg is borrowed until engine_close.
  * Errors: CONFLICT (folder in use), NOT_FOUND (default model), CORRUPT, UNPROCESSABLE, IO, NOMEM.
  */
 MUST_USE enum err_code engine_open(
@@ -43,6 +44,8 @@ void engine_close(struct engine *g);
 /** OK, or NOT_READY / DRAINING with the reason. */
 MUST_USE enum err_code engine_ready(struct engine *g, struct err *e);
 const struct config *engine_config(const struct engine *g);
+/** Bring the gauges (items, pending, queue lengths) up to date: before metrics_render. */
+void engine_metrics_refresh(struct engine *g);
 
 /* ---- operations ---- */
 
@@ -57,7 +60,8 @@ struct engine_op {
     struct engine *engine;
     struct queue_node node;
     void (*step)(struct engine_op *op);
-    int64_t queued_at_ns;
+    void *state;
+    int64_t since_ns; /* when the present wait or work began */
 };
 
 /** Which model answered. version 0: a collection of the user's own vectors. */
