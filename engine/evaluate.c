@@ -3,6 +3,7 @@
 #include "base/mem.h"
 #include "base/thread.h"
 #include "core/model/encoder.h"
+#include "engine/models.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -126,34 +127,56 @@ static void workspace_free(struct encoder_workspace **w)
 {
     encoder_workspace_free(*w);
 }
-static void free_encoder(struct encoder **enc)
+
+/* The encoder to judge: one loaded from its folder, or one of the models that a server would have. */
+struct subject {
+    struct encoder *own;
+    struct models models;
+    const struct encoder *encoder;
+};
+
+static void subject_done(struct subject *s)
 {
-    encoder_free(*enc);
+    encoder_free(s->own);
+    models_done(&s->models);
+}
+
+static enum err_code subject_init(struct subject *s, const struct eval_request *rq, struct err *e)
+{
+    const struct vec_kernels *k = vec_select(VEC_BEST);
+
+    if (rq->model_dir) {
+        TRY(encoder_load(rq->model_dir, k, &s->own, e));
+        s->encoder = s->own;
+        return ERR_OK;
+    }
+    TRY(models_load(&s->models, rq->cfg, k, e));
+    s->encoder = models_find(&s->models, str_from(rq->cfg->default_model))->encoder;
+    return ERR_OK;
 }
 
 enum err_code evaluate(const struct eval_request *rq, struct eval_report *ret, struct err *e)
 {
     AUTO(cases_done) struct cases c = { .n = 0 };
-    AUTO(free_encoder) struct encoder *enc = NULL;
+    AUTO(subject_done) struct subject subject = { .own = NULL };
     AUTO(workspace_free) struct encoder_workspace *w = NULL;
     AUTO_FREE float *vectors = NULL;
     struct eval_report r = { .cases = 0 };
     int64_t start_ns;
-    size_t values;
+    size_t values, dim;
 
     TRY(read_cases(&c, rq, e));
-    TRY(encoder_load(rq->model_dir, vec_select(VEC_BEST), &enc, e));
-    TRY(encoder_workspace_new(enc, &w, e));
+    TRY(subject_init(&subject, rq, e));
+    TRY(encoder_workspace_new(subject.encoder, &w, e));
     r.cases = c.n;
-    r.dimensions = encoder_info(enc)->dimensions;
-    if (!mem_mul(2 * r.dimensions, c.n, &values) || !(vectors = mem_alloc(values, sizeof *vectors)))
+    r.dimensions = dim = encoder_info(subject.encoder)->dimensions;
+    if (!mem_mul(2 * dim, c.n, &values) || !(vectors = mem_alloc(values, sizeof *vectors)))
         return err_set(e, ERR_NOMEM, "no memory for %zu vectors", 2 * c.n);
     start_ns = time_mono_ns();
-    TRY(encode_all(w, c.left, c.n, r.dimensions, ENCODE_QUERY, vectors, e));
-    TRY(encode_all(
-        w, c.right, c.n, r.dimensions, ENCODE_DOCUMENT, vectors + c.n * r.dimensions, e));
+    TRY(encode_all(w, c.left, c.n, dim, ENCODE_QUERY, vectors, e));
+    TRY(encode_all(w, c.right, c.n, dim, ENCODE_DOCUMENT, vectors + c.n * dim, e));
     r.encode_seconds = (double)(time_mono_ns() - start_ns) / 1e9;
-    TRY(judge(rq, &c, vectors, vectors + c.n * r.dimensions, r.dimensions, &r, e));
+    TRY(judge(rq, &c, vectors, vectors + c.n * dim, dim, &r, e));
     *ret = r;
     return ERR_OK;
 }

@@ -11,13 +11,16 @@
 #include "base/err.h"
 #include "base/str.h"
 #include "core/eval/rank.h"
+#include "engine/config.h"
 
 #include <stddef.h>
 
 enum eval_task { EVAL_STS, EVAL_RETRIEVAL };
 
 struct eval_request {
-    const char *model_dir;
+    const char
+        *model_dir; /* a model's folder; NULL: cfg->default_model, found as the server does */
+    const struct config *cfg; /* may be NULL if model_dir is given */
     enum eval_task task;
     struct str data; /* the file's content */
     size_t every;    /* take lines 0, every, 2*every, …; 0 means 1 */
