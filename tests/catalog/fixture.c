@@ -1,0 +1,108 @@
+#include "tests/catalog/fixture.h"
+
+#include "base/map.h"
+
+#include <math.h>
+
+static const struct catalog_field fields[FIXTURE_FIELDS] = {
+    { { "year", 4 }, FIELD_INTEGER },
+    { { "tags", 4 }, FIELD_STRING },
+    { { "a.b", 3 }, FIELD_NUMBER },
+};
+
+struct catalog_collection fixture_collection(const char *name)
+{
+    return (struct catalog_collection){ .name = str_from(name),
+        .modality = MODALITY_TEXT,
+        .metric = METRIC_COSINE,
+        .dimensions = FIXTURE_DIM,
+        .m = 16,
+        .ef_construction = 200,
+        .ef_search = 64,
+        .fields = fields,
+        .n_fields = FIXTURE_FIELDS,
+        .model_name = STR("text-small"),
+        .model_version = 3 };
+}
+
+void fixture_open(struct fixture *f)
+{
+    struct err e = ERR_INIT;
+    *f = (struct fixture){ .col = fixture_collection("things") };
+    tmpdir_make(&f->dir);
+    (void)tmpdir_file(&f->dir, "catalog.db", f->path);
+    f->a = arena_new(4096, 0);
+    ck_assert_ptr_nonnull(f->a);
+    ck_assert_ok(catalog_open(f->path, &f->c, &e), &e);
+    ck_assert_ok(catalog_collection_create(f->c, &f->col, &e), &e);
+}
+
+void fixture_close(struct fixture *f)
+{
+    catalog_close(f->c);
+    arena_free(f->a);
+    tmpdir_remove(&f->dir);
+}
+
+void fixture_reopen(struct fixture *f)
+{
+    struct err e = ERR_INIT;
+    catalog_close(f->c);
+    f->c = NULL;
+    ck_assert_ok(catalog_open(f->path, &f->c, &e), &e);
+}
+
+void fixture_hash(struct str text, unsigned char ret[CATALOG_HASH_BYTES])
+{
+    for (uint64_t i = 0; i < 4; i++) {
+        uint64_t h = hash_bytes(text.p, text.n, i + 1);
+        memcpy(ret + 8 * i, &h, 8);
+    }
+}
+
+enum err_code fixture_put_code(struct fixture *f, const struct catalog_collection *col,
+    const char *key, const char *text, const char *metadata, const float *vector,
+    struct catalog_put_result *ret, struct err *e)
+{
+    struct catalog_put put = { .key = str_from(key),
+        .text = str_from(text),
+        .metadata = str_from(metadata),
+        .vector = vector };
+    struct field_value *values = NULL;
+    fixture_hash(put.text, put.content_hash);
+    fixture_hash(put.metadata, put.metadata_hash);
+    TRY(catalog_fields_extract(f->c, col, put.metadata, f->a, &values, &put.n_values, e));
+    put.values = values;
+    return catalog_item_put(f->c, col, &put, f->a, ret, e);
+}
+
+struct catalog_put_result fixture_put(
+    struct fixture *f, const char *key, const char *text, const char *metadata, float v)
+{
+    struct err e = ERR_INIT;
+    struct catalog_put_result r;
+    const float vector[FIXTURE_DIM] = { v, v, v, v };
+    ck_assert_ok(catalog_begin(f->c, &e), &e);
+    ck_assert_ok(
+        fixture_put_code(f, &f->col, key, text, metadata, isnan(v) ? NULL : vector, &r, &e), &e);
+    ck_assert_ok(catalog_commit(f->c, &e), &e);
+    return r;
+}
+
+enum err_code fixture_delete_code(
+    struct fixture *f, const char *key, struct catalog_put_result *ret)
+{
+    struct err e = ERR_INIT;
+    ck_assert_ok(catalog_begin(f->c, &e), &e);
+    enum err_code code = catalog_item_delete(f->c, &f->col, str_from(key), f->a, ret, &e);
+    ck_assert_ok(catalog_commit(f->c, &e), &e);
+    return code;
+}
+
+int64_t fixture_query(struct fixture *f, const char *sql)
+{
+    AUTO_STMT_ONCE sqlite3_stmt *s = NULL;
+    ck_assert_int_eq(sqlite3_prepare_v2(f->c->writer.db, sql, -1, &s, NULL), SQLITE_OK);
+    ck_assert_int_eq(sqlite3_step(s), SQLITE_ROW);
+    return sqlite3_column_int64(s, 0);
+}
