@@ -13,3 +13,7 @@ int cmd_import(int argc, char **argv);
 int cmd_eval(int argc, char **argv);
 /** Print the settings: --markdown is docs/config.md. */
 int cmd_config(int argc, char **argv);
+/** Run the server until SIGTERM or SIGINT, then drain. */
+int cmd_serve(int argc, char **argv);
+/** Print version, commit and the libraries in use. */
+int cmd_version(int argc, char **argv);

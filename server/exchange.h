@@ -36,6 +36,7 @@
 #include "server/json_spec.h"
 #include "server/problem.h"
 #include "server/response.h"
+#include "server/url.h"
 
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -43,6 +44,9 @@
 #include <stdint.h>
 
 enum { EXCHANGE_CAPTURES_MAX = 4, EXCHANGE_QUERY_MAX = 16, EXCHANGE_ID_BYTES = 129 };
+
+/* How errors of a route are written. */
+enum route_errors { ERRORS_PROBLEM, ERRORS_OPENAI };
 
 struct http_server;
 struct http_conn;
@@ -53,10 +57,6 @@ struct exchange;
 typedef enum err_code (*exchange_render_fn)(
     struct exchange *x, struct engine_op *op, struct err *e);
 typedef enum err_code (*exchange_work_fn)(struct exchange *x, struct err *e);
-
-struct exchange_param {
-    struct str name, value; /* decoded */
-};
 
 struct exchange {
     /* ---- for handlers ---- */
@@ -71,27 +71,29 @@ struct exchange {
     const struct route *route;
     struct str captures[EXCHANGE_CAPTURES_MAX]; /* {…} of the route's pattern, in order, decoded */
 
-    /* ---- private to the plumbing (exchange.c, http_server.c, request.c, response.c) ---- */
+    /* ---- private to the plumbing (http_internal.h) ---- */
     struct http_server *server;
-    struct http_conn *conn;
-    atomic_int state; /* enum exchange_state */
-    atomic_uint refs; /* the connection, and every hold */
-    int phase;        /* enum exchange_phase; owner: event thread */
+    struct http_conn *conn; /* NULL once the connection let go */
+    atomic_int state;       /* enum exchange_state */
+    atomic_uint refs;       /* the connection, and every hold */
+    int phase, outcome;     /* enum exchange_phase, exchange_outcome; the owner's */
     exchange_render_fn render;
     exchange_work_fn work;
     struct engine_op pool_op;
     struct buf body_buf;
     struct json_doc doc;
-    struct str method;
-    struct str target; /* as sent: raw path and query */
-    struct exchange_param query[EXCHANGE_QUERY_MAX];
+    struct str method, target; /* as sent: the target is the raw path and query */
+    struct url_param query[EXCHANGE_QUERY_MAX];
     size_t n_query;
+    enum route_errors errors; /* style, known before the route is */
     size_t body_limit, body_received, body_discarded;
-    int64_t start_ns, body_start_ns, last_byte_ns, answered_ns;
-    int64_t queue_ns, work_ns;    /* of the operations, for the log */
-    struct err failure;           /* what the log says; code ERR_OK if none */
-    enum problem failure_problem; /* meaningful when failed */
-    bool failed, head, queued, discard;
+    int64_t start_ns;
+    int64_t queue_ns, work_ns; /* of the operations, for the log */
+    struct err failure;        /* what the log says; code ERR_OK if nothing failed */
+    const char *failure_code;  /* wire code; NULL if nothing failed */
+    bool answer_early;         /* before the body, which is not read; then close */
+    bool discard; /* the answer is known: read the rest of the body and throw it away */
+    bool queued;
     struct exchange *next_free;
 };
 

@@ -43,8 +43,12 @@ size_t http_server_open_connections(struct http_server *s);
 
 /** From now on /readyz says no, and every answer closes its connection. Everything is still served. */
 void http_server_drain(struct http_server *s);
+/** Accept no connection more, and wait until no request is under way; false if some still are after
+ * grace_ms. */
+bool http_server_quiesce(struct http_server *s, int64_t grace_ms);
 /**
- * Accept nothing more, let the requests under way finish (those whose body does not arrive within grace_ms
- * are cut), stop the threads, free. The engine must still run. Accepts NULL.
+ * Quiesce, cut the requests whose body has not arrived after grace_ms, and after as long again those whose
+ * answer is not read; wait for the operations of the rest; stop the threads, free. The engine must still
+ * run. Accepts NULL.
  */
 void http_server_stop(struct http_server *s, int64_t grace_ms);

@@ -17,23 +17,37 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+enum { JSON_VECTOR_PATHS_MAX = 8, JSON_VECTOR_PATH_DEPTH_MAX = 8 };
+
 struct json_vector {
     const float *p;
     size_t n;
 };
+struct json_lifted {
+    struct json_vector v;
+    size_t end, removed; /* where its placeholder ends in the new text; bytes cut out up to there */
+};
 struct json_vectors {
-    struct json_vector *v;
+    struct json_lifted *p;
     size_t n, cap;
 };
 
+/** Offset in the text as it was sent of offset `at` in the text after lifting. */
+size_t json_vectors_offset(const struct json_vectors *v, size_t at);
+
 /**
- * Check the nesting of `text` (NUL after its n bytes) and lift the lists at `paths` (NULL-ended, or NULL)
- * out of it in place; *n_text becomes the new length.
+ * Check the nesting of `text` (NUL after its n bytes) and lift the lists at `paths` out of it in place;
+ * *n_text becomes the new length.
  *
- * Text that is not JSON is left to the parser that comes next, unless it is nested deeper than
+ * paths: patterns of JSON pointers such as "/vector" and "/items/[]/vector", where "[]" is any element of
+ * a list; ended by NULL, at most JSON_VECTOR_PATHS_MAX; or NULL for none.
+ *
+ * An empty list, or one shorter than its placeholder would be ("[1]" as the thousandth), stays where it
+ * is. Text that is not JSON is left to the parser that comes next, unless it is nested deeper than
  * depth_max. Numbers are rounded to the nearest float.
- * Errors: INVALID with e->field: a value that is no list, string or null; an element that is no number; a number
- * beyond a float; INVALID: too deep; NOMEM.
+ *
+ * Errors: INVALID: too deep, or with e->field: a value at a path that is no list, string or null; an element
+ * that is no number; a number beyond a float. NOMEM.
  */
 MUST_USE enum err_code json_vector_lift(char *text, size_t *n_text, const char *const *paths,
     size_t depth_max, struct arena *a, struct json_vectors *ret, struct err *e);

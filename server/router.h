@@ -29,8 +29,6 @@ enum route_body {
     BODY_NDJSON, /* application/x-ndjson, application/jsonl; any length; ROUTE_STREAM only */
 };
 
-enum route_errors { ERRORS_PROBLEM, ERRORS_OPENAI };
-
 typedef enum err_code (*route_handler_fn)(struct exchange *x, struct err *e);
 
 /**
@@ -46,7 +44,7 @@ struct route_stream {
     /** The body is complete. Returning ERR_OK without exchange_suspend: x->rs is the answer. Called again
      * after an exchange_resume that follows it. */
     enum err_code (*end)(struct exchange *x, struct err *e);
-    /** Optional: free what is not in the arena. Once, last, also after errors and cuts. */
+    /** Optional: free what is not in the arena. Once, last, also after errors and cuts, if x->user is set. */
     void (*close)(struct exchange *x);
 };
 

@@ -1,0 +1,69 @@
+#include "server/http_internal.h"
+
+#include <microhttpd.h>
+#include <stdio.h>
+#include <string.h>
+
+void response_clear(struct response *rs)
+{
+    struct buf body = rs->body;
+    buf_clear(&body);
+    *rs = (struct response){ .status = 200, .content_type = "application/json", .body = body };
+}
+
+void response_header_add(struct response *rs, const char *name, const char *value)
+{
+    ASSERT_BUG(rs->n_headers < RESPONSE_HEADERS_MAX);
+    rs->headers[rs->n_headers++] = (struct response_header){ name, value };
+}
+
+void response_set_fixed(struct response *rs, const char *content_type, const void *p, size_t n)
+{
+    rs->content_type = content_type;
+    rs->fixed = (struct str){ p, n };
+}
+
+static struct str body_of(const struct response *rs)
+{
+    return rs->fixed.p ? rs->fixed : buf_str(&rs->body);
+}
+
+static bool add_headers(struct exchange *x, struct MHD_Response *r, bool has_body)
+{
+    const struct response *rs = &x->rs;
+    enum MHD_Result good = MHD_add_response_header(r, "X-Request-Id", x->id);
+    if (good && has_body) good = MHD_add_response_header(r, "Content-Type", rs->content_type);
+    for (size_t i = 0; good && i < rs->n_headers; i++)
+        good = MHD_add_response_header(r, rs->headers[i].name, rs->headers[i].value);
+    bool close = rs->close || atomic_load(&x->server->draining);
+    if (good && close) good = MHD_add_response_header(r, "Connection", "close");
+    return good == MHD_YES;
+}
+
+bool response_queue(struct exchange *x)
+{
+    struct str body = body_of(&x->rs);
+    /* The bytes stay where they are until on_completed, when nothing is sent any more. */
+    struct MHD_Response *r = MHD_create_response_from_buffer(
+        body.n, body.n ? (void *)(uintptr_t)body.p : NULL, MHD_RESPMEM_PERSISTENT);
+    if (!r) return false;
+    bool queued = add_headers(x, r, body.n > 0) &&
+        MHD_queue_response(x->conn->mhd, x->rs.status, r) == MHD_YES;
+    MHD_destroy_response(r);
+    return queued;
+}
+
+void response_send_raw(int fd, const struct response *rs, const char *id)
+{
+    struct str body = body_of(rs);
+    char head[512];
+    int n = snprintf(head, sizeof head,
+        "HTTP/1.1 %u %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n%s%s%sConnection: "
+        "close\r\n\r\n",
+        rs->status, MHD_get_reason_phrase_for(rs->status), rs->content_type, body.n,
+        id ? "X-Request-Id: " : "", id ? id : "", id ? "\r\n" : "");
+    if (n < 0 || (size_t)n >= sizeof head) return;
+    struct iovec parts[2] = { { head, (size_t)n }, { (void *)(uintptr_t)body.p, body.n } };
+    struct msghdr m = { .msg_iov = parts, .msg_iovlen = body.n ? 2 : 1 };
+    (void)sendmsg(fd, &m, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
