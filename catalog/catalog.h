@@ -31,8 +31,8 @@ struct catalog;
 enum {
     CATALOG_NAME_MAX = 64,
     CATALOG_KEY_MAX = 256,
-    CATALOG_FIELDS_MAX = 64,      /* filterable fields of a collection */
-    CATALOG_HASH_BYTES = 32,      /* BLAKE2b-256 of an item's content */
+    CATALOG_FIELDS_MAX = 64,         /* filterable fields of a collection */
+    CATALOG_HASH_BYTES = 32,         /* BLAKE2b-256 of an item's content */
     CATALOG_FIELD_VALUES_MAX = 1024, /* elements of one item's list field that are kept */
 };
 
@@ -72,7 +72,14 @@ struct catalog_collection {
     int64_t model_version; /* 1 for a base model; 0 for a vector collection */
 };
 
-enum field_value_type { VALUE_NULL, VALUE_INTEGER, VALUE_NUMBER, VALUE_STRING, VALUE_BOOLEAN, VALUE_OTHER };
+enum field_value_type {
+    VALUE_NULL,
+    VALUE_INTEGER,
+    VALUE_NUMBER,
+    VALUE_STRING,
+    VALUE_BOOLEAN,
+    VALUE_OTHER
+};
 /** One scalar found at a field's path; a list gives one row an element. VALUE_OTHER: an object (or a
  * nested list) is there, which no filter matches but which is not empty either. */
 struct field_value {
@@ -109,9 +116,9 @@ MUST_USE enum err_code catalog_item_get(struct catalog *c, const struct catalog_
     struct str key, unsigned with, struct arena *a, struct catalog_item *ret, struct err *e);
 /** Items of these slots, in the order given; a slot that is gone leaves its row with key.p == NULL.
  * rows [n]. All from one snapshot of the database. */
-MUST_USE enum err_code catalog_items_by_slot(struct catalog *c, const struct catalog_collection *col,
-    const uint32_t *slots, size_t n, unsigned with, struct arena *a, struct catalog_item *ret_rows,
-    struct err *e);
+MUST_USE enum err_code catalog_items_by_slot(struct catalog *c,
+    const struct catalog_collection *col, const uint32_t *slots, size_t n, unsigned with,
+    struct arena *a, struct catalog_item *ret_rows, struct err *e);
 /** Slots of these keys; UINT32_MAX where there is none. */
 MUST_USE enum err_code catalog_slots_by_key(struct catalog *c, const struct catalog_collection *col,
     const struct str *keys, size_t n, uint32_t *ret_slots, struct err *e);
@@ -198,7 +205,8 @@ struct catalog_put {
     struct str metadata; /* "{}" for none */
     unsigned char content_hash[CATALOG_HASH_BYTES];
     unsigned char metadata_hash[CATALOG_HASH_BYTES];
-    const float *vector; /* [dimensions], or NULL: the stored one is kept, if its hash is content_hash */
+    const float
+        *vector; /* [dimensions], or NULL: the stored one is kept, if its hash is content_hash */
     const struct field_value *values; /* from catalog_fields_extract; written to item_field */
     size_t n_values;
 };
@@ -206,7 +214,7 @@ enum catalog_put_kind {
     PUT_NEW,
     PUT_REPLACED,  /* content (and vector) changed, or metadata only when put.vector == NULL */
     PUT_UNCHANGED, /* both hashes are what is stored: nothing was written */
-    PUT_STALE,     /* put.vector == NULL but the stored content differs: nothing was written, encode first */
+    PUT_STALE, /* put.vector == NULL but the stored content differs: nothing was written, encode first */
 };
 struct catalog_put_result {
     enum catalog_put_kind kind;

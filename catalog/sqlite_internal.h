@@ -61,10 +61,9 @@ struct catalog {
     /* owner: writer thread */
     struct conn writer;
     bool in_tx, in_savepoint;
-    bool broken;        /* a write failed half-way: only undo or rollback may follow */
-    enum err_code lost; /* SQLite rolled the whole transaction back by itself: why */
-    int64_t seq;        /* last change number given */
-    int64_t seq_stored; /* as in catalog_state */
+    enum err_code failed; /* of the first write that failed: only undo or rollback may follow */
+    int64_t seq;          /* last change number given */
+    int64_t seq_stored;   /* as in catalog_state */
     struct counter *counters;
     size_t n_counters, cap_counters, n_counters_saved;
 

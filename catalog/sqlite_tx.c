@@ -5,41 +5,39 @@
  * instead of 500. The savepoint keeps the counters' values, so slots stay dense when a request is
  * undone. Change numbers of undone work are skipped, never given again.
  *
- * Two things may go wrong in the middle. A write that fails leaves what it did before: `broken` then
- * refuses everything but undo and rollback. And SQLite itself rolls the whole transaction back on
- * some errors (a full disk, no memory): the connection is in autocommit mode then, and a COMMIT
- * would "succeed" on nothing. tx_check asks for that before each step and keeps the reason in
- * `lost`.
+ * Two things may go wrong in the middle. A write that fails leaves what it did before it: `failed`
+ * then refuses everything but undo and rollback. And SQLite itself rolls the whole transaction back
+ * on some errors (a full disk, no memory): the connection is in autocommit mode then, and a COMMIT
+ * would "succeed" on nothing. Every step asks for that first.
  */
 #include "catalog/sqlite_internal.h"
 
 static enum err_code tx_check(struct catalog *c, struct err *e)
 {
     if (!c->in_tx) return err_set(e, ERR_INTERNAL, "catalog: there is no transaction");
-    if (sqlite3_get_autocommit(c->writer.db) && c->lost == ERR_OK) c->lost = ERR_IO;
-    if (c->lost != ERR_OK)
-        return err_set(e, c->lost, "catalog: the transaction was rolled back after an error");
+    if (sqlite3_get_autocommit(c->writer.db))
+        return err_set(e, c->failed ? c->failed : ERR_IO,
+            "catalog: the transaction was rolled back after an error");
     return ERR_OK;
 }
 
 static enum err_code tx_check_whole(struct catalog *c, struct err *e)
 {
     TRY(tx_check(c, e));
-    if (c->broken) return err_set(e, ERR_INTERNAL, "catalog: a failed write was not undone");
+    if (c->failed) return err_set(e, c->failed, "catalog: a failed write was not undone");
     return ERR_OK;
 }
 
 enum err_code catalog__write_failed(struct catalog *c, enum err_code code)
 {
-    c->broken = true;
-    if (sqlite3_get_autocommit(c->writer.db) && c->lost == ERR_OK) c->lost = code;
+    if (!c->failed) c->failed = code;
     return code;
 }
 
 static void tx_end(struct catalog *c)
 {
-    c->in_tx = c->in_savepoint = c->broken = false;
-    c->lost = ERR_OK;
+    c->in_tx = c->in_savepoint = false;
+    c->failed = ERR_OK;
     c->n_counters = c->n_counters_saved = 0;
 }
 
@@ -90,7 +88,8 @@ enum err_code catalog_undo(struct catalog *c, struct err *e)
         c->counters[i].next_slot = c->counters[i].saved_next_slot;
         c->counters[i].n_items = c->counters[i].saved_n_items;
     }
-    c->in_savepoint = c->broken = false;
+    c->in_savepoint = false;
+    c->failed = ERR_OK;
     return ERR_OK;
 }
 
