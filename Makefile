@@ -170,12 +170,13 @@ bench-%: $(B)/bench_%
 clean:
 	rm -rf $(BUILD)
 
+install: INSTALL_ROOT = $(abspath $(DESTDIR)$(PREFIX))
 install: all
-	install -d '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)$(PREFIX)/share/kindred/models'
-	install -m 755 $(BINARY) '$(DESTDIR)$(PREFIX)/bin/kindred'
-	set -e; for m in models/*/; do n=$$(basename "$$m"); [ -f "$$m/config.json" ] || continue; \
-		install -d "$(DESTDIR)$(PREFIX)/share/kindred/models/$$n"; \
-		find "$$m" -maxdepth 1 -type f -exec install -m 644 {} "$(DESTDIR)$(PREFIX)/share/kindred/models/$$n/" \; ; \
+	install -d '$(INSTALL_ROOT)/bin' '$(INSTALL_ROOT)/share/kindred/models'
+	install -m 755 $(BINARY) '$(INSTALL_ROOT)/bin/kindred'
+	set -e; cd models; for m in */config.json; do [ -f "$$m" ] || continue; m=$${m%/*}; \
+		find "$$m" -type d -exec install -d '$(INSTALL_ROOT)/share/kindred/models/{}' \; \
+			-o -type f -exec install -m 644 {} '$(INSTALL_ROOT)/share/kindred/models/{}' \; ; \
 	done
 
 # ---- rules ----------------------------------------------------------------------------------
@@ -235,7 +236,7 @@ $(B)/kindred: $(B)/obj/server/main.o $(ARCHIVES)
 $(B)/bench_%: $(B)/obj/bench/bench_%.o $(OBJS_bench) $(filter-out $(B)/libserver.a,$(ARCHIVES))
 	@echo '  LD    $@'
 	@$(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LIBS)
-.PRECIOUS: $(B)/obj/%.o $(B)/gen/%.c
+.PRECIOUS: $(B)/obj/%.o $(B)/gen/%.c $(B)/bench_%
 
 -include $(patsubst %.o,%.d,$(foreach l,$(LAYERS) support,$(OBJS_$(l))) \
 	$(foreach t,$(TEST_GROUPS),$(OBJS_test_$(t))) $(OBJS_bench) \

@@ -34,6 +34,7 @@ void *arena_alloc_aligned(struct arena *a, size_t align, size_t n, size_t size);
 char *arena_strndup(struct arena *a, const char *p, size_t n);
 char *arena_printf(struct arena *a, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
+/** The present end of what is handed out. */
 struct arena_mark arena_mark(const struct arena *a);
 /** Everything handed out since the mark is gone. Marks nest. */
 void arena_rewind(struct arena *a, struct arena_mark m);

@@ -29,10 +29,12 @@ void buf_clear(struct buf *b);
 /** Make room for `more` bytes beyond n. */
 MUST_USE enum err_code buf_reserve(struct buf *b, size_t more);
 
+/** Add at the end: ERR_OK, or ERR_LIMIT or ERR_NOMEM and the buffer as it was. n bytes at p. */
 enum err_code buf_append(struct buf *b, const void *p, size_t n);
 enum err_code buf_puts(struct buf *b, const char *z);
 enum err_code buf_putc(struct buf *b, char c);
 enum err_code buf_printf(struct buf *b, const char *fmt, ...) PRINTF_LIKE(2, 3);
+/** In decimal. */
 enum err_code buf_put_u64(struct buf *b, uint64_t v);
 
 /** ERR_OK, or the first failure with a message. */

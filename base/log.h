@@ -15,6 +15,7 @@
 
 enum log_level { LOG_DEBUG, LOG_INFO, LOG_WARN, LOG_ERROR, LOG_OFF };
 
+/** Lines below this level are dropped; LOG_INFO at start. */
 void log_set_level(enum log_level level);
 enum log_level log_get_level(void);
 /** Where lines go; STDERR_FILENO at start. */
@@ -37,6 +38,8 @@ struct log_field {
     ((struct log_field){ .key = (k), .type = LOG_F_UINT, .v.u = (uint64_t)(val) })
 #define F_NUM(k, val) ((struct log_field){ .key = (k), .type = LOG_F_NUM, .v.d = (val) })
 
+/** What LOG() calls. event: lower-case words with underscores. A field that makes the line longer than 4,096
+ * bytes is left out and the line says cut=true. */
 void log_write(enum log_level level, const char *event, const struct log_field *f, unsigned n);
 
 #define LOG(level, event, ...)                                                                     \

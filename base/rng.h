@@ -13,7 +13,9 @@ struct rng {
     uint64_t s[4];
 };
 
+/** Equal seeds give equal sequences, on every machine. */
 void rng_init(struct rng *r, uint64_t seed);
+/** Uniform over all 64 bits. */
 uint64_t rng_u64(struct rng *r);
 /** Uniform in [0, n), without bias; n ≥ 1. */
 uint64_t rng_below(struct rng *r, uint64_t n);

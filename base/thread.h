@@ -42,17 +42,20 @@ struct cond {
     pthread_cond_t c; /* on CLOCK_MONOTONIC */
 };
 
+/** A mutex; not recursive. mutex_done needs it unlocked. */
 void mutex_init(struct mutex *m, enum lock_rank rank);
 void mutex_done(struct mutex *m);
 void mutex_lock(struct mutex *m);
 void mutex_unlock(struct mutex *m);
 
+/** Many readers or one writer; a waiting writer holds up new readers, so a reader must not lock it twice. */
 void rwlock_init(struct rwlock *l, enum lock_rank rank);
 void rwlock_done(struct rwlock *l);
 void rwlock_rdlock(struct rwlock *l);
 void rwlock_wrlock(struct rwlock *l);
 void rwlock_unlock(struct rwlock *l);
 
+/** A condition; signal wakes one waiter, broadcast all. */
 void cond_init(struct cond *c);
 void cond_done(struct cond *c);
 void cond_signal(struct cond *c);
@@ -78,8 +81,8 @@ struct thread {
     pthread_t t;
     bool started;
 };
-/** name: at most 15 bytes, shown by top and gdb. All signals are blocked in the new thread.
- * ERR_NOMEM or ERR_IO when none can be had. */
+/** name: at most 15 bytes, shown by top and gdb. All signals but those of faults are blocked in the new
+ * thread. ERR_NOMEM or ERR_IO when none can be had. */
 MUST_USE enum err_code thread_start(
     struct thread *t, const char *name, void (*run)(void *arg), void *arg, struct err *e);
 /** Waits; does nothing for a thread that was never started. */

@@ -19,19 +19,21 @@ static float dot(const float *a, const float *b, size_t n)
 
 static float l2sq(const float *a, const float *b, size_t n)
 {
-    double s0 = 0.0, s1 = 0.0, d0, d1;
+    double s0 = 0.0, s1 = 0.0, s2 = 0.0, s3 = 0.0;
     size_t i = 0;
-    for (; i + 2 <= n; i += 2) {
-        d0 = (double)a[i] - (double)b[i];
-        d1 = (double)a[i + 1] - (double)b[i + 1];
+    for (; i + 4 <= n; i += 4) {
+        double d0 = (double)a[i] - (double)b[i], d1 = (double)a[i + 1] - (double)b[i + 1];
+        double d2 = (double)a[i + 2] - (double)b[i + 2], d3 = (double)a[i + 3] - (double)b[i + 3];
         s0 += d0 * d0;
         s1 += d1 * d1;
+        s2 += d2 * d2;
+        s3 += d3 * d3;
     }
     for (; i < n; i++) {
-        d0 = (double)a[i] - (double)b[i];
-        s0 += d0 * d0;
+        double d = (double)a[i] - (double)b[i];
+        s0 += d * d;
     }
-    return (float)(s0 + s1);
+    return (float)((s0 + s1) + (s2 + s3));
 }
 
 static void dot4(const float *q, const float *const rows[4], size_t n, float ret[4])
