@@ -28,6 +28,7 @@ struct token_ids {
     size_t n, cap;
     bool truncated; /* the text had more than max_tokens tokens */
     bool want_spans;
+    bool no_specials; /* leave out what the post-processor adds around the text */
 };
 void token_ids_done(struct token_ids *t);
 
@@ -37,6 +38,10 @@ void token_ids_done(struct token_ids *t);
  * TemplateProcessing or BertProcessing with a leading and a trailing special token), else `vocab.txt`
  * (one piece a line, BERT's uncased settings unless `tokenizer_config.json` says `do_lower_case:
  * false`). Everything unknown is an error that names file and field.
+ *
+ * Added tokens are matched in the raw text; `single_word` and `normalized` ones are UNPROCESSABLE, and so
+ * are words of more than 10,000 characters. The file's `truncation` and `padding` are not applied: the
+ * caller's max_tokens is.
  *
  * Errors: NOT_FOUND, CORRUPT (not JSON, ids not 0…n-1, missing [UNK]), UNPROCESSABLE (a kind we do
  * not have), IO, NOMEM.
@@ -48,6 +53,7 @@ void tokenizer_free(struct tokenizer *t);
 struct tokenizer_scratch *tokenizer_scratch_new(void);
 void tokenizer_scratch_free(struct tokenizer_scratch *s);
 
+/** Pieces and added tokens: ids are 0 … size - 1. */
 size_t tokenizer_vocab_size(const struct tokenizer *t);
 /** The piece of an id (borrowed from t), or an empty str. */
 struct str tokenizer_piece(const struct tokenizer *t, uint32_t id);
@@ -63,6 +69,7 @@ bool tokenizer_id(const struct tokenizer *t, struct str piece, uint32_t *ret_id)
  * Errors: INVALID (not UTF-8; says at which byte), NOMEM.
  * Threads: any number, one scratch and one out each.
  * Output equals that of the `tokenizers` library for the kinds that load (Unicode version: utf8proc's).
+ * Special tokens put around the text have the span 0, 0.
  */
 MUST_USE enum err_code tokenizer_encode(const struct tokenizer *t, struct str text,
     size_t max_tokens, struct tokenizer_scratch *s, struct token_ids *out, struct err *e);
