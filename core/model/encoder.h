@@ -26,12 +26,12 @@ struct encoder_workspace; /* one thread's: tokenizer scratch, packed ids, activa
 enum encode_kind { ENCODE_DOCUMENT, ENCODE_QUERY };
 
 struct encoder_info {
-    char name[65];        /* config's "name", else the folder's name */
+    char name[65];         /* config's "name", else the folder's name */
     char architecture[32]; /* "static" */
     size_t dimensions;
-    size_t max_tokens;    /* longer texts are truncated; 0: no limit */
+    size_t max_tokens; /* longer texts are truncated; 0: no limit */
     size_t vocab_size;
-    size_t size_bytes;    /* resident weights */
+    size_t size_bytes; /* resident weights */
 };
 
 /**
@@ -54,7 +54,7 @@ void encoder_workspace_free(struct encoder_workspace *w);
 void encoder_batch_begin(struct encoder_workspace *w);
 /**
  * Tokenise one text and append it to the batch.
- * Errors: INVALID (not UTF-8), EMPTY (no token left, as in "  "), LIMIT (longer than max_tokens and
+ * Errors: INVALID (not UTF-8), EMPTY (no token left, as in "  ", or none with a vector), LIMIT (longer than max_tokens and
  * !truncate), NOMEM. On error the batch is as before.
  */
 MUST_USE enum err_code encoder_batch_add_text(struct encoder_workspace *w, struct str text,
@@ -65,7 +65,8 @@ size_t encoder_batch_tokens(const struct encoder_workspace *w);
  * Run the batch: out [count, dimensions] f32, each row L2-normalised if the model says so (text-small
  * does). A row does not depend on what else is in the batch.
  */
-MUST_USE enum err_code encoder_batch_forward(struct encoder_workspace *w, float *out, struct err *e);
+MUST_USE enum err_code encoder_batch_forward(
+    struct encoder_workspace *w, float *out, struct err *e);
 
 /** Convenience for tests and tools: one text, one vector. */
 MUST_USE enum err_code encoder_encode_text(

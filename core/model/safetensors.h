@@ -14,7 +14,16 @@
 
 #include <stdint.h>
 
-enum dtype { DTYPE_F32, DTYPE_F16, DTYPE_BF16, DTYPE_I64, DTYPE_I32, DTYPE_I8, DTYPE_U8, DTYPE_OTHER };
+enum dtype {
+    DTYPE_F32,
+    DTYPE_F16,
+    DTYPE_BF16,
+    DTYPE_I64,
+    DTYPE_I32,
+    DTYPE_I8,
+    DTYPE_U8,
+    DTYPE_OTHER
+};
 enum { TENSOR_DIMS_MAX = 8 };
 
 struct safetensor {
@@ -29,14 +38,17 @@ struct safetensor {
 
 struct safetensors;
 
+/** Map and check a file. Errors: NOT_FOUND, IO, NOMEM, CORRUPT (the message names file and tensor). */
 MUST_USE enum err_code safetensors_open(
     const char *path, struct safetensors **ret_s, struct err *e);
 void safetensors_close(struct safetensors *s);
+/** Tensors are numbered from 0 in the order of their data; NULL beyond the last. */
 size_t safetensors_count(const struct safetensors *s);
 const struct safetensor *safetensors_at(const struct safetensors *s, size_t i);
 /** NULL: no tensor of that name. */
 const struct safetensor *safetensors_find(const struct safetensors *s, const char *name);
 
+/** The format's name, "F16"; "other" for DTYPE_OTHER. */
 const char *dtype_name(enum dtype t);
 size_t dtype_size_bytes(enum dtype t); /* 0 for DTYPE_OTHER */
 /** Copy elements [first, first+n) of a float tensor as f32. ERR_UNPROCESSABLE for other dtypes. */
@@ -51,6 +63,8 @@ struct safetensor_out {
     size_t dims[TENSOR_DIMS_MAX];
     const void *data;
 };
-/** Write atomically; opens unchanged in Python's `safetensors`. Data starts 8-byte aligned. */
+/** Write atomically; opens unchanged in Python's `safetensors`. Data starts 8-byte aligned, tensors with
+ * larger elements come first. Errors: INVALID (names twice, DTYPE_OTHER, too many dimensions), FULL,
+ * IO, NOMEM. */
 MUST_USE enum err_code safetensors_write(
     const char *path, const struct safetensor_out *t, size_t n, struct err *e);

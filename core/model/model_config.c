@@ -1,0 +1,151 @@
+/* config.json names the architecture, and with it the table of operations.
+ *
+ * Fields that are not listed here (licence, the version of the program that wrote
+ * the file) are left alone: other programs keep theirs in the same file.
+ * modules.json is sentence-transformers' list of what is done in turn; it must not
+ * ask for something that would not happen.
+ */
+#include "core/model/encoder_ops.h"
+
+#include "base/fileio.h"
+#include "base/mem.h"
+#include "core/text/json_file.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { CONFIG_BYTES_MAX = 1 << 20, DIMENSIONS_MAX = 65536, VOCAB_MAX = 1 << 24 };
+
+static const struct encoder_ops *const ARCHITECTURES[] = { &static_encoder_ops };
+enum { N_ARCHITECTURES = sizeof ARCHITECTURES / sizeof *ARCHITECTURES };
+
+static const struct json_place CONFIG = { "config.json", "" };
+
+/* Copy a string field; what does not fit is an error. */
+static enum err_code read_text(
+    const json_t *j, const char *field, char *ret, size_t cap, struct err *e)
+{
+    struct str s = { ret, strlen(ret) };
+    TRY(json_read_str(j, field, &CONFIG, &s, e));
+    if (s.n >= cap)
+        return err_set(
+            e, ERR_UNPROCESSABLE, "config.json: %s has more than %zu bytes", field, cap - 1);
+    memmove(ret, s.p, s.n);
+    ret[s.n] = '\0';
+    return ERR_OK;
+}
+
+static void name_of_folder(const char *dir, char *ret, size_t cap)
+{
+    size_t n = strlen(dir);
+    while (n > 1 && dir[n - 1] == '/')
+        n--;
+    size_t begin = n;
+    while (begin > 0 && dir[begin - 1] != '/')
+        begin--;
+    n -= begin;
+    if (n >= cap) n = cap - 1;
+    memcpy(ret, dir + begin, n);
+    ret[n] = '\0';
+}
+
+static enum err_code read_fields(const char *dir, const json_t *j, struct model_config *c,
+    bool *ret_normalize_given, struct err *e)
+{
+    name_of_folder(dir, c->name, sizeof c->name);
+    TRY(read_text(j, "name", c->name, sizeof c->name, e));
+    if (c->name[0] == '\0') return err_set(e, ERR_UNPROCESSABLE, "config.json: name is empty");
+    TRY(read_text(j, "model_type", c->model_type, sizeof c->model_type, e));
+    TRY(read_text(j, "pooling", c->pooling, sizeof c->pooling, e));
+    TRY(json_read_size(j, "hidden_size", &CONFIG, 1, DIMENSIONS_MAX, &c->hidden_size, e));
+    TRY(json_read_size(j, "vocab_size", &CONFIG, 1, VOCAB_MAX, &c->vocab_size, e));
+    TRY(json_read_size(j, "max_tokens", &CONFIG, 0, SIZE_MAX >> 2, &c->max_tokens, e));
+    TRY(json_read_bool(j, "normalize", &CONFIG, &c->normalize, e));
+    *ret_normalize_given = json_is_boolean(json_object_get(j, "normalize"));
+
+    const json_t *list = json_object_get(j, "architectures");
+    if (!list || json_is_null(list)) return ERR_OK;
+    const char *first = json_string_value(json_array_get(list, 0));
+    if (json_array_size(list) != 1 || !first)
+        return err_set(e, ERR_UNPROCESSABLE, "config.json: architectures must hold one name");
+    if (strlen(first) >= sizeof c->architecture)
+        return err_set(
+            e, ERR_UNPROCESSABLE, "config.json: architecture \"%.40s…\" is not known", first);
+    memcpy(c->architecture, first, strlen(first) + 1);
+    return ERR_OK;
+}
+
+static enum err_code pick(
+    const struct model_config *c, const struct encoder_ops **ret_ops, struct err *e)
+{
+    for (size_t i = 0; i < N_ARCHITECTURES; i++) {
+        const struct encoder_ops *o = ARCHITECTURES[i];
+        if (strcmp(o->model_type, c->model_type) != 0) continue;
+        if (c->architecture[0] && strcmp(o->architecture, c->architecture) != 0) continue;
+        *ret_ops = o;
+        return ERR_OK;
+    }
+    return err_set(e, ERR_UNPROCESSABLE,
+        "config.json: model_type \"%s\" with architecture \"%s\" is not known; known: %s with %s",
+        c->model_type, c->architecture, ARCHITECTURES[0]->model_type,
+        ARCHITECTURES[0]->architecture);
+}
+
+/* The class name of "sentence_transformers.models.Normalize"; NULL: not in the list. */
+static const char *known_module(const struct encoder_ops *ops, const char *type)
+{
+    const char *dot = type ? strrchr(type, '.') : NULL;
+    for (const char *const *m = ops->modules; dot && *m; m++)
+        if (strcmp(dot + 1, *m) == 0) return *m;
+    return NULL;
+}
+
+static enum err_code read_modules(const char *path, const struct encoder_ops *ops,
+    struct model_config *c, bool normalize_given, struct err *e)
+{
+    AUTO_JSON json_t *list = NULL;
+    TRY(json_file_read_any(path, CONFIG_BYTES_MAX, &list, e));
+    if (!json_is_array(list)) return err_set(e, ERR_CORRUPT, "modules.json must be an array");
+    bool normalize = false;
+    size_t i;
+    json_t *m;
+    json_array_foreach(list, i, m)
+    {
+        const char *type = json_string_value(json_object_get(m, "type"));
+        const char *path_in_folder = json_string_value(json_object_get(m, "path"));
+        const char *known = known_module(ops, type);
+        if (!known)
+            return err_set(e, ERR_UNPROCESSABLE,
+                "modules.json: module %zu, \"%.80s\", is not known", i, type ? type : "");
+        bool is_normalize = strcmp(known, "Normalize") == 0;
+        if (!is_normalize && (i > 0 || (path_in_folder && path_in_folder[0])))
+            return err_set(e, ERR_UNPROCESSABLE,
+                "modules.json: %s must be the first module, with its files in the folder itself",
+                known);
+        normalize = normalize || is_normalize;
+    }
+    if (normalize_given && normalize != c->normalize)
+        return err_set(
+            e, ERR_UNPROCESSABLE, "modules.json and config.json's normalize contradict each other");
+    c->normalize = normalize;
+    return ERR_OK;
+}
+
+enum err_code model_config_read(const char *dir, struct model_config *ret_config,
+    const struct encoder_ops **ret_ops, struct err *e)
+{
+    AUTO_FREE char *config = path_join(dir, "config.json");
+    AUTO_FREE char *modules = path_join(dir, "modules.json");
+    if (!config || !modules) return err_set(e, ERR_NOMEM, "no memory to load the model");
+    AUTO_JSON json_t *j = NULL;
+    struct model_config c = { .normalize = false };
+    const struct encoder_ops *ops = NULL;
+    bool normalize_given = false;
+    TRY(json_file_read(config, CONFIG_BYTES_MAX, &j, e));
+    TRY(read_fields(dir, j, &c, &normalize_given, e));
+    TRY(pick(&c, &ops, e));
+    if (file_exists(modules)) TRY(read_modules(modules, ops, &c, normalize_given, e));
+    *ret_config = c;
+    *ret_ops = ops;
+    return ERR_OK;
+}
