@@ -23,7 +23,7 @@ static enum err_code quad_flush(const struct index *ix, const struct index_query
     float d[4];
     if (f->n == 0) return ERR_OK;
     for (size_t j = 0; j < 4; j++) rows[j] = index__row(ix, f->nodes[j < f->n ? j : 0]);
-    index__distance4(ix, s->query, rows, d);
+    index__distance4(ix, ix->o.metric, s->query, rows, d);
     for (size_t j = 0; j < f->n; j++)
         if (d[j] <= s->top.bound) top__offer(&s->top, d[j], f->nodes[j], f->ids[j]);
     f->n = 0;

@@ -24,7 +24,7 @@
 
 enum {
     CACHE_LINE = 64,
-    PREFETCH_BYTES = 2048, /* of a row; what follows is left to the hardware */
+    PREFETCH_BYTES = 1024, /* of a row; what follows is left to the hardware */
 };
 
 static inline void prefetch_row(const struct index *ix, uint32_t node)
@@ -35,8 +35,8 @@ static inline void prefetch_row(const struct index *ix, uint32_t node)
     for (size_t at = 0; at < bytes; at += CACHE_LINE) __builtin_prefetch(p + at);
 }
 
-void index__distances(
-    const struct index *ix, const float *q, const uint32_t *nodes, size_t n, float *ret)
+void index__distances(const struct index *ix, enum metric_kind metric, const float *q,
+    const uint32_t *nodes, size_t n, float *ret)
 {
     for (size_t i = 0; i < n && i < 4; i++) prefetch_row(ix, nodes[i]);
     for (size_t i = 0; i < n; i += 4) {
@@ -45,7 +45,7 @@ void index__distances(
         size_t k = n - i < 4 ? n - i : 4;
         for (size_t j = i + 4; j < n && j < i + 8; j++) prefetch_row(ix, nodes[j]);
         for (size_t j = 0; j < 4; j++) rows[j] = index__row(ix, nodes[i + (j < k ? j : 0)]);
-        index__distance4(ix, q, rows, d);
+        index__distance4(ix, metric, q, rows, d);
         for (size_t j = 0; j < k; j++) ret[i + j] = d[j];
     }
 }
@@ -66,13 +66,13 @@ static size_t gather(const struct index *ix, uint32_t node, unsigned layer, stru
     return n;
 }
 
-uint64_t hnsw__descend(const struct index *ix, const float *query, uint64_t entry, unsigned layer,
+uint64_t hnsw__descend(const struct index *ix, const struct layer_search *ls, uint64_t entry,
     struct index_scratch *s)
 {
     uint32_t at = (uint32_t)entry;
     float best;
-    index__distances(ix, query, &at, 1, &best);
-    for (unsigned l = (unsigned)(entry >> 32); l > layer; l--) {
+    index__distances(ix, ls->metric, ls->query, &at, 1, &best);
+    for (unsigned l = (unsigned)(entry >> 32); l > ls->layer; l--) {
         for (bool moved = true; moved;) {
             const _Atomic uint32_t *links = index__links(ix, at, l);
             size_t n = 0;
@@ -80,7 +80,7 @@ uint64_t hnsw__descend(const struct index *ix, const float *query, uint64_t entr
                 s->batch[n] = atomic_load_explicit(&links[n], memory_order_acquire);
                 if (s->batch[n] == NODE_NONE) break;
             }
-            index__distances(ix, query, s->batch, n, s->batch_distance);
+            index__distances(ix, ls->metric, ls->query, s->batch, n, s->batch_distance);
             moved = false;
             for (size_t i = 0; i < n; i++) {
                 if (s->batch_distance[i] >= best) continue;
@@ -130,7 +130,12 @@ static void offer(const struct index *ix, const struct layer_search *ls, float d
 static enum err_code visit(
     const struct index *ix, const struct layer_search *ls, size_t n, struct index_scratch *s)
 {
-    index__distances(ix, ls->query, s->batch, n, s->batch_distance);
+    if (s->cands.n > 0) { /* most likely the next to be expanded */
+        const char *links = (const char *)index__links(ix, key_node(s->cands.v[0]), ls->layer);
+        __builtin_prefetch(links);
+        __builtin_prefetch(links + CACHE_LINE);
+    }
+    index__distances(ix, ls->metric, ls->query, s->batch, n, s->batch_distance);
     TRY(key_heap__reserve(&s->cands, s->cands.n + n));
     for (size_t i = 0; i < n; i++) {
         float d = s->batch_distance[i];

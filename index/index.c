@@ -60,6 +60,8 @@ enum err_code index_new(const struct index_options *o, struct index **ret_ix, st
     memset(ix, 0, sizeof *ix);
     ix->o = *o;
     if (!ix->o.kernels) ix->o.kernels = vec_select(VEC_BEST);
+    ix->link_metrics[ix->n_link_metrics++] = o->metric == INDEX_DOT ? INDEX_L2 : o->metric;
+    if (o->metric == INDEX_DOT) ix->link_metrics[ix->n_link_metrics++] = INDEX_DOT;
     lay_out(ix);
     ix->level_scale = 1.0 / log((double)o->m);
     atomic_init(&ix->entry, ENTRY_NONE);

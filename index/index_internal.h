@@ -71,6 +71,8 @@ struct store_dir {
 struct index {
     /* set once by index_new */
     struct index_options o;
+    enum metric_kind link_metrics[2]; /* what the graph is built by; see hnsw_insert.c */
+    size_t n_link_metrics;
     size_t row_floats, m0; /* dim rounded up to 16; links on layer 0 */
     unsigned block_shift;
     uint32_t block_mask;
@@ -140,11 +142,11 @@ static inline bool index__allows(const struct index_allow *a, uint64_t id)
 
 /* ---- distances: lower is nearer; minus the dot product, or squared L2 ---- */
 /** Always through the kernels for four rows, so that a pair has one distance, to the last bit,
- * whichever way a search comes upon it. */
-static inline void index__distance4(
-    const struct index *ix, const float *q, const float *const rows[4], float ret[4])
+ * whichever way a search comes upon it. `metric`: that of the index, or one it is linked by. */
+static inline void index__distance4(const struct index *ix, enum metric_kind metric, const float *q,
+    const float *const rows[4], float ret[4])
 {
-    if (ix->o.metric == INDEX_L2) {
+    if (metric == INDEX_L2) {
         ix->o.kernels->l2sq4(q, rows, ix->o.dim, ret);
         return;
     }
@@ -152,8 +154,8 @@ static inline void index__distance4(
     for (int j = 0; j < 4; j++) ret[j] = -ret[j];
 }
 /** ret[i] = distance(q, nodes[i]) for n nodes. */
-void index__distances(
-    const struct index *ix, const float *q, const uint32_t *nodes, size_t n, float *ret);
+void index__distances(const struct index *ix, enum metric_kind metric, const float *q,
+    const uint32_t *nodes, size_t n, float *ret);
 
 /* ---- store.c ---- */
 /** Finite, not too large, not zero with cosine? The factor that index__write_row shall use. */
@@ -237,11 +239,9 @@ struct index_scratch {
     struct top top;
     float *query;          /* [query_cap], as store__write_row leaves it */
     size_t query_cap;
-    uint32_t batch[LINKS_MAX];
-    float batch_distance[LINKS_MAX];
-    uint64_t pool[LINKS_MAX + 1];                        /* a full list and the one that came */
-    uint32_t chosen[LEVEL_MAX + 1][LINKS_MAX];           /* linking: what each layer gets */
-    float chosen_distance[LEVEL_MAX + 1][LINKS_MAX];
+    uint32_t batch[LINKS_MAX + 1]; /* the nodes at hand, and their distances */
+    float batch_distance[LINKS_MAX + 1];
+    uint32_t chosen[LEVEL_MAX + 1][INDEX_M_MAX]; /* linking: what each layer gets */
     size_t n_chosen[LEVEL_MAX + 1];
 };
 /** A new epoch over at least n nodes: nothing visited. */
@@ -251,6 +251,7 @@ MUST_USE enum err_code scratch__query(struct index_scratch *s, size_t n_floats);
 /* ---- hnsw_search.c ---- */
 struct layer_search {
     const float *query; /* as in a row */
+    enum metric_kind metric;
     unsigned layer;
     size_t ef;
     bool live_only;                  /* results are live (and allowed) nodes and their twins */
@@ -258,8 +259,8 @@ struct layer_search {
     int64_t deadline_ns;             /* 0: none */
     size_t max_distances;            /* give up beyond; 0: never */
 };
-/** Greedy walk from the entry point down to the layer above `layer`: the nearest node's key. */
-uint64_t hnsw__descend(const struct index *ix, const float *query, uint64_t entry, unsigned layer,
+/** Greedy walk from the entry point down to the layer above ls->layer: the nearest node's key. */
+uint64_t hnsw__descend(const struct index *ix, const struct layer_search *ls, uint64_t entry,
     struct index_scratch *s);
 /** Algorithm 2 from node `start`: s->found, largest on top. LIMIT (without a message): gave up.
  * Also TIMEOUT, NOMEM. */

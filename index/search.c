@@ -74,13 +74,14 @@ static enum err_code walk_and_scan_tail(const struct index *ix, const struct ind
     uint64_t entry = atomic_load_explicit(&ix->entry, memory_order_acquire);
     if (entry != ENTRY_NONE) {
         struct layer_search ls = { .query = s->query,
+            .metric = ix->o.metric,
             .ef = ef,
             .live_only = true,
             .allow = q->allow,
             .deadline_ns = q->deadline_ns,
             .max_distances = possible_hits(ix, q) +
                 atomic_load_explicit(&ix->n_nodes, memory_order_relaxed) / META_SHARE };
-        TRY(hnsw__search_layer(ix, &ls, hnsw__descend(ix, s->query, entry, 0, s), s, e));
+        TRY(hnsw__search_layer(ix, &ls, hnsw__descend(ix, &ls, entry, s), s, e));
         for (size_t i = 0; i < s->found.n; i++) {
             uint32_t node = key_node(s->found.v[i]);
             if (node < watermark)

@@ -1,0 +1,178 @@
+/* The oracle; see oracle.h. */
+#include "tests/index/oracle.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "tests/support/test.h"
+
+void oracle_init(struct oracle *x, const struct index_options *o, size_t n_slots)
+{
+    x->o = *o;
+    x->n_slots = n_slots;
+    x->v = mem_zalloc(n_slots * o->dim, sizeof *x->v);
+    x->live = mem_zalloc(n_slots, sizeof *x->live);
+    ck_assert(x->v && x->live);
+}
+
+void oracle_done(struct oracle *x)
+{
+    mem_free(x->v);
+    mem_free(x->live);
+}
+
+size_t oracle_live(const struct oracle *x)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < x->n_slots; i++) n += x->live[i];
+    return n;
+}
+
+uint64_t oracle_id(size_t slot)
+{
+    return slot == 1 ? UINT64_MAX : slot == 2 ? UINT64_C(1) << 40 : slot * 3;
+}
+
+static size_t slot_of(const struct oracle *x, uint64_t id)
+{
+    for (size_t i = 0; i < 3 && i < x->n_slots; i++)
+        if (oracle_id(i) == id) return i;
+    ck_assert_msg(id % 3 == 0 && id / 3 < x->n_slots, "an id that was never put: %llu",
+        (unsigned long long)id);
+    return (size_t)(id / 3);
+}
+
+void oracle_put(struct oracle *x, struct index *ix, size_t slot, const float *vector)
+{
+    struct err e = ERR_INIT;
+    ck_assert_ok(index_put(ix, oracle_id(slot), vector, &e), &e);
+    memcpy(x->v + slot * x->o.dim, vector, x->o.dim * sizeof *vector);
+    x->live[slot] = true;
+}
+
+void oracle_delete(struct oracle *x, struct index *ix, size_t slot)
+{
+    ck_assert_int_eq(index_delete(ix, oracle_id(slot)), x->live[slot]);
+    x->live[slot] = false;
+}
+
+static double score_of(const struct oracle *x, size_t slot, const float *q, double *ret_scale)
+{
+    const float *v = x->v + slot * x->o.dim;
+    double dot = 0, vv = 0, qq = 0, l2 = 0;
+    for (size_t d = 0; d < x->o.dim; d++) {
+        double a = v[d], b = q[d];
+        dot += a * b;
+        vv += a * a;
+        qq += b * b;
+        l2 += (a - b) * (a - b);
+    }
+    *ret_scale = x->o.metric == INDEX_COSINE ? 1 : vv + qq;
+    return x->o.metric == INDEX_COSINE ? dot / sqrt(vv * qq) : x->o.metric == INDEX_DOT ? dot : -l2;
+}
+
+static bool passes(const struct oracle *x, const struct index_query *q, size_t slot)
+{
+    uint64_t id = oracle_id(slot);
+    if (!x->live[slot]) return false;
+    return !q->allow || (id < q->allow->n_bits && (q->allow->bits[id / 64] >> (id % 64) & 1));
+}
+
+static int descending(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x < y) - (x > y);
+}
+
+/** The scores of all that pass, best first. */
+static size_t best_scores(
+    const struct oracle *x, const struct index_query *q, double *scores, double *ret_tolerance)
+{
+    size_t n = 0;
+    *ret_tolerance = 0;
+    for (size_t slot = 0; slot < x->n_slots; slot++) {
+        double scale;
+        if (!passes(x, q, slot)) continue;
+        scores[n++] = score_of(x, slot, q->vector, &scale);
+        if (2e-6 * scale > *ret_tolerance) *ret_tolerance = 2e-6 * scale;
+    }
+    qsort(scores, n, sizeof *scores, descending);
+    if (q->has_min_score)
+        while (n > 0 && scores[n - 1] < (double)q->min_score) n--;
+    return n;
+}
+
+/** Each hit by itself and next to the one before. */
+static void check_hits(const struct oracle *x, const struct index_query *q,
+    const struct index_hit *hits, size_t n, double tolerance)
+{
+    bool *seen = mem_zalloc(x->n_slots, sizeof *seen);
+    for (size_t i = 0; i < n; i++) {
+        size_t slot = slot_of(x, hits[i].id);
+        double scale, score = score_of(x, slot, q->vector, &scale);
+        ck_assert_msg(passes(x, q, slot), "slot %zu is deleted or not allowed", slot);
+        ck_assert_msg(!seen[slot], "slot %zu came twice", slot);
+        seen[slot] = true;
+        ck_assert_double_eq_tol((double)hits[i].score, score, tolerance);
+        if (i == 0) continue;
+        ck_assert(hits[i - 1].score >= hits[i].score);
+        if (hits[i - 1].score <= hits[i].score) ck_assert(hits[i - 1].id < hits[i].id);
+    }
+    mem_free(seen);
+}
+
+double oracle_check(const struct oracle *x, const struct index *ix, const struct index_query *q,
+    struct index_scratch *s, bool exact)
+{
+    struct err e = ERR_INIT;
+    struct index_hit *hits = mem_alloc(q->k, sizeof *hits);
+    double *scores = mem_alloc(x->n_slots, sizeof *scores), tolerance;
+    size_t n = 0, right = 0;
+    ck_assert_ok(index_search(ix, q, s, hits, &n, &e), &e);
+    size_t possible = best_scores(x, q, scores, &tolerance);
+    size_t want = possible < q->k ? possible : q->k;
+    check_hits(x, q, hits, n, tolerance);
+    if (!q->has_min_score) ck_assert_uint_eq(n, want);
+    for (size_t i = 0; i < n && i < want; i++) {
+        if (exact) ck_assert_double_eq_tol((double)hits[i].score, scores[i], tolerance);
+        right += (double)hits[i].score >= scores[want - 1] - tolerance;
+    }
+    mem_free(hits);
+    mem_free(scores);
+    return want ? (double)right / (double)want : 1.0;
+}
+
+void random_vector(struct rng *r, float *v, size_t dim)
+{
+    uint64_t centre = rng_below(r, 12);
+    for (size_t d = 0; d < dim; d++)
+        v[d] = (float)(rng_normal(r) * 0.6 + sin((double)(centre * 37 + d * (centre + 1))));
+}
+
+struct index_options small_options(size_t dim, enum metric_kind metric)
+{
+    struct index_options o = INDEX_OPTIONS_DEFAULTS;
+    o.dim = dim;
+    o.metric = metric;
+    o.m = 8;
+    o.ef_construction = 64;
+    o.ef_search = 32;
+    return o;
+}
+
+void link_all(struct index *ix, struct index_scratch *s)
+{
+    struct err e = ERR_INIT;
+    for (size_t n = 1; n > 0;) ck_assert_ok(index_link(ix, 1000, s, &n, &e), &e);
+    struct index_stats st;
+    index_stats(ix, &st);
+    ck_assert_uint_eq(st.pending, 0);
+}
+
+void must_verify(const struct index *ix)
+{
+    struct err e = ERR_INIT;
+    ck_assert_ok(index_verify(ix, &e), &e);
+}

@@ -1,0 +1,312 @@
+/* index_search: every metric and odd dimensions, the choice between scan and walk, filters, fallbacks,
+ * limits. A small ef makes the walk cheaper than a scan, so that it is what runs. */
+#include "index/index_internal.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#include "base/mem.h"
+#include "tests/index/oracle.h"
+#include "tests/support/test.h"
+
+struct world {
+    struct oracle x;
+    struct index *ix;
+    struct index_scratch *s;
+    struct rng r;
+    float v[512];
+};
+
+static void open_world(struct world *w, const struct index_options *o, size_t n)
+{
+    struct err e = ERR_INIT;
+    ck_assert_ok(index_new(o, &w->ix, &e), &e);
+    w->s = index_scratch_new();
+    oracle_init(&w->x, o, n);
+    rng_init(&w->r, 11 + o->dim);
+    for (size_t i = 0; i < n; i++) {
+        random_vector(&w->r, w->v, o->dim);
+        oracle_put(&w->x, w->ix, i, w->v);
+    }
+}
+
+static void close_world(struct world *w)
+{
+    must_verify(w->ix);
+    oracle_done(&w->x);
+    index_scratch_free(w->s);
+    index_free(w->ix);
+}
+
+/** Mean recall over random queries with q's settings. */
+static double ask(struct world *w, struct index_query q, size_t times, bool exact)
+{
+    double recall = 0;
+    for (size_t i = 0; i < times; i++) {
+        random_vector(&w->r, w->v, w->x.o.dim);
+        q.vector = w->v;
+        recall += oracle_check(&w->x, w->ix, &q, w->s, exact);
+    }
+    return recall / (double)times;
+}
+
+static const enum metric_kind metrics[] = { INDEX_COSINE, INDEX_DOT, INDEX_L2 };
+
+START_TEST(odd_dimensions)
+{
+    static const size_t dims[] = { 1, 2, 3, 5, 15, 16, 17, 31, 33, 63, 65, 100, 127, 129, 255, 257 };
+    struct world w;
+    struct index_options o = small_options(dims[_i / 3], metrics[_i % 3]);
+    open_world(&w, &o, 150);
+    ask(&w, (struct index_query){ .k = 10, .exact = true }, 5, true);
+    link_all(w.ix, w.s);
+    ask(&w, (struct index_query){ .k = 10, .exact = true }, 5, true);
+    ask(&w, (struct index_query){ .k = 3, .ef = 3 }, 5, false);
+    ask(&w, (struct index_query){ .k = 400 }, 2, true);
+    close_world(&w);
+}
+END_TEST
+
+START_TEST(walk_recall)
+{
+    struct world w;
+    struct index_options o = small_options(24, metrics[_i]);
+    open_world(&w, &o, 4000);
+    link_all(w.ix, w.s);
+    double recall = ask(&w, (struct index_query){ .k = 10, .ef = 60 }, 100, false);
+    ck_assert_msg(recall >= 0.95, "recall %.3f", recall);
+    close_world(&w);
+}
+END_TEST
+
+/** Lengths from 1/20 to 20: the answers to a dot product are the long ones, far out in space. */
+START_TEST(walk_recall_of_uneven_lengths)
+{
+    struct world w;
+    struct index_options o = small_options(24, INDEX_DOT);
+    open_world(&w, &o, 1);
+    oracle_done(&w.x);
+    oracle_init(&w.x, &o, 4000);
+    for (size_t i = 0; i < 4000; i++) {
+        random_vector(&w.r, w.v, 24);
+        float length = (float)exp(rng_normal(&w.r));
+        for (size_t d = 0; d < 24; d++) w.v[d] *= length;
+        oracle_put(&w.x, w.ix, i, w.v);
+    }
+    link_all(w.ix, w.s);
+    double recall = ask(&w, (struct index_query){ .k = 10, .ef = 60 }, 100, false);
+    ck_assert_msg(recall >= 0.95, "recall %.3f", recall);
+    close_world(&w);
+}
+END_TEST
+
+START_TEST(half_linked_and_half_deleted)
+{
+    struct world w;
+    struct index_options o = small_options(20, metrics[_i]);
+    open_world(&w, &o, 3000);
+    size_t n;
+    ck_assert_ok(index_link(w.ix, 1500, w.s, &n, NULL));
+    ck_assert_uint_eq(n, 1500);
+    double recall = ask(&w, (struct index_query){ .k = 10, .ef = 40 }, 40, false);
+    ck_assert_msg(recall >= 0.95, "half linked: recall %.3f", recall);
+    for (size_t i = 0; i < 3000; i++)
+        if (i % 4 != 1) oracle_delete(&w.x, w.ix, i);
+    must_verify(w.ix);
+    link_all(w.ix, w.s);
+    recall = ask(&w, (struct index_query){ .k = 10, .ef = 12 }, 40, false);
+    ck_assert_msg(recall >= 0.9, "three quarters deleted: recall %.3f", recall);
+    close_world(&w);
+}
+END_TEST
+
+START_TEST(all_deleted_then_some_again)
+{
+    struct world w;
+    struct index_options o = small_options(8, INDEX_COSINE);
+    open_world(&w, &o, 1000);
+    link_all(w.ix, w.s);
+    for (size_t i = 0; i < 1000; i++) oracle_delete(&w.x, w.ix, i);
+    ask(&w, (struct index_query){ .k = 5, .ef = 5 }, 3, true);
+    ask(&w, (struct index_query){ .k = 5, .exact = true }, 3, true);
+    struct index_stats st;
+    index_stats(w.ix, &st);
+    ck_assert_uint_eq(st.live, 0);
+    ck_assert_uint_eq(st.deleted, 1000);
+    for (size_t i = 0; i < 7; i++) {
+        random_vector(&w.r, w.v, 8);
+        oracle_put(&w.x, w.ix, i * 100, w.v);
+    }
+    link_all(w.ix, w.s);
+    ask(&w, (struct index_query){ .k = 5, .ef = 5 }, 3, true);
+    ask(&w, (struct index_query){ .k = 50, .ef = 5 }, 3, true);
+    close_world(&w);
+}
+END_TEST
+
+/** Random or correlated sets of a given share, by the walk, by ids and by scan. */
+START_TEST(filters)
+{
+    static const double shares[] = { 0.5, 0.1, 0.04, 0.01, 0.001, 0 };
+    struct world w;
+    struct index_options o = small_options(16, INDEX_COSINE);
+    const size_t n = 4000;
+    open_world(&w, &o, n);
+    link_all(w.ix, w.s);
+    uint64_t bits[12000 / 64 + 1];
+    for (size_t i = 0; i < 6; i++)
+        for (int correlated = 0; correlated < 2; correlated++) {
+            struct index_allow allow = { bits, 3 * n, 0 };
+            memset(bits, 0, sizeof bits);
+            double limit = correlated ? 1.2 - 4 * shares[i] : 0;
+            for (size_t slot = 3; slot < n; slot++) {
+                bool in = correlated ? (double)w.x.v[slot * 16] > limit && shares[i] > 0
+                                     : rng_unit(&w.r) < shares[i];
+                if (!in) continue;
+                bits[slot * 3 / 64] |= UINT64_C(1) << (slot * 3 % 64);
+                allow.count++;
+            }
+            double recall =
+                ask(&w, (struct index_query){ .k = 10, .ef = 16, .allow = &allow }, 30, false);
+            ck_assert_msg(recall >= 0.95, "share %g, correlated %d: %.3f", shares[i], correlated, recall);
+            ask(&w, (struct index_query){ .k = 10, .exact = true, .allow = &allow }, 5, true);
+            /* the walk itself, whatever the price says */
+            ask(&w, (struct index_query){ .k = 1, .ef = 1, .allow = &allow }, 10, false);
+        }
+    close_world(&w);
+}
+END_TEST
+
+START_TEST(allow_set_edges)
+{
+    struct world w;
+    struct index_options o = small_options(4, INDEX_L2);
+    open_world(&w, &o, 50);
+    uint64_t all[4] = { UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX };
+    for (size_t n_bits = 0; n_bits <= 150; n_bits += 10) {
+        /* bits beyond n_bits are set and must not count; the count is of bits, not of ids */
+        struct index_allow allow = { all, n_bits, n_bits };
+        ask(&w, (struct index_query){ .k = 60, .allow = &allow }, 2, true);
+        ask(&w, (struct index_query){ .k = 60, .exact = true, .allow = &allow }, 2, true);
+    }
+    struct index_allow none = { NULL, 0, 0 };
+    ask(&w, (struct index_query){ .k = 60, .allow = &none }, 2, true);
+    close_world(&w);
+}
+END_TEST
+
+START_TEST(min_score)
+{
+    struct world w;
+    struct index_options o = small_options(8, INDEX_COSINE);
+    open_world(&w, &o, 300);
+    for (int i = -10; i <= 10; i++) {
+        float least = (float)i / 10;
+        struct index_query q = { .k = 300, .has_min_score = true, .min_score = least };
+        struct index_hit hits[300];
+        size_t n, above = 0;
+        random_vector(&w.r, w.v, 8);
+        q.vector = w.v;
+        ck_assert_ok(index_search(w.ix, &q, w.s, hits, &n, NULL));
+        q.has_min_score = false;
+        struct index_hit all[300];
+        size_t n_all;
+        ck_assert_ok(index_search(w.ix, &q, w.s, all, &n_all, NULL));
+        while (above < n_all && all[above].score >= least) above++;
+        ck_assert_uint_eq(n, above);
+        for (size_t j = 0; j < n; j++)
+            ck_assert(hits[j].id == all[j].id && hits[j].score == all[j].score);
+    }
+    close_world(&w);
+}
+END_TEST
+
+START_TEST(bad_queries)
+{
+    struct index_options o = small_options(2, INDEX_COSINE);
+    struct world w;
+    open_world(&w, &o, 10);
+    const float good[2] = { 1, 2 }, zero[2] = { 0, 0 }, not_finite[2] = { 1, NAN };
+    struct index_query bad[] = {
+        { .vector = good, .k = 0 },
+        { .vector = good, .k = INDEX_K_MAX + 1 },
+        { .vector = good, .k = 1, .ef = INDEX_EF_MAX + 1 },
+        { .vector = zero, .k = 1 },
+        { .vector = not_finite, .k = 1 },
+        { .vector = good, .k = 1, .has_min_score = true, .min_score = NAN },
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        struct index_hit hit = { .id = 5 };
+        size_t n = 99;
+        ck_assert_err(index_search(w.ix, &bad[i], w.s, &hit, &n, NULL), ERR_INVALID);
+        ck_assert(n == 99 && hit.id == 5);
+    }
+    close_world(&w);
+}
+END_TEST
+
+START_TEST(deadlines)
+{
+    struct index_options o = small_options(8, INDEX_L2);
+    struct world w;
+    open_world(&w, &o, 2000);
+    link_all(w.ix, w.s);
+    struct index_hit hits[4];
+    size_t n = 99;
+    struct index_query q = { .vector = w.v, .k = 4, .deadline_ns = 1 };
+    ck_assert_err(index_search(w.ix, &q, w.s, hits, &n, NULL), ERR_TIMEOUT);
+    ck_assert_uint_eq(n, 99);
+    q.deadline_ns = time_mono_ns() + 60 * NS_PER_S;
+    ck_assert_ok(index_search(w.ix, &q, w.s, hits, &n, NULL));
+
+    /* and inside the loops, where the clock is looked at now and then */
+    q.deadline_ns = 1;
+    ck_assert_ok(scratch__query(w.s, w.ix->row_floats));
+    store__write_row(w.ix, w.s->query, w.v, 1);
+    ck_assert_ok(top__begin(&w.s->top, 4));
+    ck_assert_err(exact__scan(w.ix, &q, 0, w.s, NULL), ERR_TIMEOUT);
+    struct layer_search ls = { .query = w.s->query, .ef = 1000, .live_only = true, .deadline_ns = 1,
+        .metric = INDEX_L2 };
+    uint64_t start = hnsw__descend(w.ix, &ls, atomic_load(&w.ix->entry), w.s);
+    ck_assert_err(hnsw__search_layer(w.ix, &ls, start, w.s, NULL), ERR_TIMEOUT);
+    close_world(&w);
+}
+END_TEST
+
+START_TEST(one_scratch_many_indexes)
+{
+    struct world a, b;
+    struct index_options small = small_options(3, INDEX_L2), large = small_options(90, INDEX_COSINE);
+    open_world(&a, &small, 60);
+    open_world(&b, &large, 900);
+    link_all(a.ix, b.s);
+    link_all(b.ix, b.s);
+    struct index_scratch *own = a.s;
+    a.s = b.s;
+    for (int i = 0; i < 400; i++) { /* the epochs of the visited marks wrap */
+        ask(&a, (struct index_query){ .k = 1, .ef = 1 }, 1, false);
+        ask(&b, (struct index_query){ .k = 4, .ef = 8 }, 1, false);
+    }
+    a.s = own;
+    close_world(&a);
+    close_world(&b);
+}
+END_TEST
+
+TEST_SUITE(search)
+{
+    TCase *tc = tcase_create("core");
+    tcase_set_timeout(tc, 60);
+    tcase_add_loop_test(tc, odd_dimensions, 0, 48);
+    tcase_add_loop_test(tc, walk_recall, 0, 3);
+    tcase_add_test(tc, walk_recall_of_uneven_lengths);
+    tcase_add_loop_test(tc, half_linked_and_half_deleted, 0, 3);
+    tcase_add_test(tc, all_deleted_then_some_again);
+    tcase_add_test(tc, filters);
+    tcase_add_test(tc, allow_set_edges);
+    tcase_add_test(tc, min_score);
+    tcase_add_test(tc, bad_queries);
+    tcase_add_test(tc, deadlines);
+    tcase_add_test(tc, one_scratch_many_indexes);
+    suite_add_tcase(s, tc);
+}
