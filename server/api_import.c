@@ -144,6 +144,17 @@ static enum err_code chunk_fail(
 
 /* ---- lines ---- */
 
+/* The parser counts lines too, and knows only of this one. */
+static enum err_code broken_line(
+    const struct import *im, enum err_code code, const char *why, struct err *e)
+{
+    static const char first[] = " line 1,";
+    const char *at = strstr(why, first);
+    int n = at ? (int)(at - why) : (int)strlen(why);
+    return err_set(e, code, "line %zu: %.*s%s", (size_t)im->lines_read, n, why,
+        at ? at + sizeof first - 1 : "");
+}
+
 /* One line that is not blank. An error ends the stream; an item that is wrong only counts. */
 static enum err_code take_item(struct import *im, const char *p, size_t n, struct err *e)
 {
@@ -159,7 +170,7 @@ static enum err_code take_item(struct import *im, const char *p, size_t n, struc
 
     enum err_code code = json_read(text, n, item_spec.vectors, c->arena, &doc, &why);
     if (code == ERR_NOMEM || (code != ERR_OK && !why.field[0]))
-        return err_set(e, code, "line %zu: %s", (size_t)im->lines_read, why.msg);
+        return broken_line(im, code, why.msg, e);
     const struct json_reader r = { .arena = c->arena, .doc = &doc, .user = im->x };
     if (code == ERR_OK && !json_is_object(doc.root))
         code = err_set(&why, ERR_INVALID, "an item must be an object, not %s", json_kind(doc.root));

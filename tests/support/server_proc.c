@@ -7,6 +7,7 @@
 #include "base/thread.h"
 #include "tests/support/http_client.h"
 #include "tests/support/test.h"
+#include "tests/support/tiny_model.h"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -19,6 +20,9 @@
 #include <unistd.h>
 
 enum { START_WAIT_S = 90, STOP_WAIT_S = 60, ARGS_MAX = 40, LOG_MAX = 1 << 28 };
+
+/* Where it is missing, a tiny one with random rows stands in. */
+#define SHIPPED_MODEL "models/text-small"
 
 static void pause_ms(int ms)
 {
@@ -36,7 +40,7 @@ char *server_log(const struct server_proc *s)
 
 _Noreturn static void run_server(const struct server_proc *s, const char *const *args)
 {
-    char data[TMPDIR_PATH_BYTES], log[TMPDIR_PATH_BYTES];
+    char data[TMPDIR_PATH_BYTES], log[TMPDIR_PATH_BYTES], models[TMPDIR_PATH_BYTES];
     const char *bin = getenv("KINDRED_BIN");
     const char *argv[ARGS_MAX + 1] = { bin, "serve", "--data", tmpdir_file(&s->dir, "data", data),
         "--listen", "127.0.0.1:0", "--drain-seconds", "0" };
@@ -44,7 +48,9 @@ _Noreturn static void run_server(const struct server_proc *s, const char *const 
 
     if (!getenv("KINDRED_MODELS")) {
         argv[n++] = "--models";
-        argv[n++] = "models";
+        argv[n++] = file_exists(SHIPPED_MODEL "/config.json")
+            ? "models"
+            : tmpdir_file(&s->dir, "models", models);
     }
     for (size_t i = 0; args && args[i] && n < ARGS_MAX; i++)
         argv[n++] = args[i];
@@ -125,6 +131,9 @@ void server_start(struct server_proc *s, const char *const *args)
 {
     *s = (struct server_proc){ 0 };
     tmpdir_make(&s->dir);
+    char models[TMPDIR_PATH_BYTES];
+    if (!getenv("KINDRED_MODELS") && !file_exists(SHIPPED_MODEL "/config.json"))
+        tiny_model_write(tmpdir_file(&s->dir, "models", models), "text-small", 64, 1);
     spawn(s, args);
 }
 

@@ -1,7 +1,8 @@
 /* Layer: tests. May include: libcheck, base.
  *
  * A server of a test's own: the built program in a child process, on a free port, with its data in a
- * temporary folder. The program is $KINDRED_BIN; its models are in $KINDRED_MODELS, else in models/.
+ * temporary folder. The program is $KINDRED_BIN; its models are in $KINDRED_MODELS, else in models/, else a tiny one
+ * called text-small.
  *
  * Everything fails the test if it cannot. Threads: one at a time.
  */
