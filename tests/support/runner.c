@@ -7,7 +7,8 @@
  *
  * libcheck forks for each test, so that a crash fails one test; under ThreadSanitizer, which does not
  * follow forks of threaded programs, all run in one process. CK_FORK, CK_RUN_CASE, CK_INCLUDE_TAGS and
- * CK_VERBOSITY work as libcheck documents them. */
+ * CK_VERBOSITY work as libcheck documents them. A test may take 60 seconds unless its case says otherwise, and
+ * four times what it says under a sanitizer: limits are there to end what hangs, not to measure. */
 #include "tests/support/test.h"
 
 #include <signal.h>
@@ -65,6 +66,8 @@ int main(int argc, char **argv)
         return EXIT_SUCCESS;
     }
     signal(SIGPIPE, SIG_IGN);
+    setenv("CK_DEFAULT_TIMEOUT", "60", 0);
+    if (test_is_slow_run()) setenv("CK_TIMEOUT_MULTIPLIER", "4", 0);
     SRunner *sr = srunner_create(NULL);
     for (const struct test_suite *t = suites; t; t = t->next) {
         if (!is_wanted(t->name, argc, argv)) continue;
