@@ -118,8 +118,10 @@ static enum err_code generation_new(const struct catalog_collection *row,
         .kernels = k,
     };
     enum err_code code = index_new(&o, &gen->index, e);
-    if (code == ERR_OK) *ret_gen = gen;
-    else generation_unref(gen);
+    if (code == ERR_OK)
+        *ret_gen = gen;
+    else
+        generation_unref(gen);
     return code;
 }
 
@@ -130,8 +132,10 @@ static enum err_code columns_new(
     if (!c) return err_set(e, ERR_NOMEM, "out of memory for filter columns");
     atomic_init(&c->refs, 1);
     enum err_code code = fields_new(row->fields, row->n_fields, &c->fields, e);
-    if (code == ERR_OK) *ret_c = c;
-    else columns_unref(c);
+    if (code == ERR_OK)
+        *ret_c = c;
+    else
+        columns_unref(c);
     return code;
 }
 
@@ -178,8 +182,7 @@ enum err_code collection_load(const struct catalog_collection *row, const struct
     return ERR_OK;
 }
 
-enum err_code collection_rebuild_columns(
-    struct collection *col, struct catalog *c, struct err *e)
+enum err_code collection_rebuild_columns(struct collection *col, struct catalog *c, struct err *e)
 {
     AUTO_COLUMNS struct columns *fresh = NULL;
     TRY(columns_new(&col->row, &fresh, e));
@@ -227,8 +230,8 @@ enum err_code collection_vector_check(
 {
     if (n != col->row.dimensions)
         return err_set_field(e, ERR_INVALID, "/vector",
-            "the vector has %zu values, collection \"%.*s\" needs %zu", n,
-            STR_ARG(col->row.name), col->row.dimensions);
+            "the vector has %zu values, collection \"%.*s\" needs %zu", n, STR_ARG(col->row.name),
+            col->row.dimensions);
     double sum = 0;
     for (size_t i = 0; i < n; i++)
         sum += (double)vector[i] * (double)vector[i];

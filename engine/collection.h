@@ -28,9 +28,10 @@
 
 struct generation {
     atomic_size_t refs;
-    const struct model *model; /* set once; NULL: a vector collection, or a model that is not there */
-    int64_t version;           /* set once; 0: a vector collection */
-    struct index *index;       /* set once; locks for itself */
+    const struct model
+        *model;          /* set once; NULL: a vector collection, or a model that is not there */
+    int64_t version;     /* set once; 0: a vector collection */
+    struct index *index; /* set once; locks for itself */
     /* guarded by linker.lock */
     struct generation *link_next;
     bool link_waiting;
@@ -52,9 +53,9 @@ struct collection {
     struct columns *columns;       /* guarded by lock */
     /* owner: writer thread */
     bool deleted;
-    size_t n_parked;            /* writes that wait for the graph */
-    bool index_dirty;           /* vectors are missing since change number dirty_since */
-    bool columns_dirty;         /* filter columns are incomplete */
+    size_t n_parked;    /* writes that wait for the graph */
+    bool index_dirty;   /* vectors are missing since change number dirty_since */
+    bool columns_dirty; /* filter columns are incomplete */
     int64_t dirty_since;
     struct collection *dirty_next;
 };
@@ -106,8 +107,8 @@ MUST_USE enum err_code collection_rebuild_columns(
 MUST_USE enum err_code collection_describe(
     struct collection *col, struct arena *a, struct collection_info *ret, struct err *e);
 /** A vector that index_put will take? INVALID: dimension, non-finite, zero with cosine, too long. */
-MUST_USE enum err_code collection_vector_check(const struct collection *col, const float *vector,
-    size_t n, struct err *e);
+MUST_USE enum err_code collection_vector_check(
+    const struct collection *col, const float *vector, size_t n, struct err *e);
 
 /* References of a scope. */
 static inline void collection__auto_unref(struct collection **c)

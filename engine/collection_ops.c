@@ -48,8 +48,8 @@ static enum err_code check_fields(const struct collection_spec *spec, struct err
         TRY(check_path(spec->fields[i].path, e));
         for (size_t j = 0; j < i; j++)
             if (str_eq(spec->fields[i].path, spec->fields[j].path))
-                return err_set_field(e, ERR_INVALID, "/filterable",
-                    "field \"%.*s\" is named twice", STR_ARG(spec->fields[i].path));
+                return err_set_field(e, ERR_INVALID, "/filterable", "field \"%.*s\" is named twice",
+                    STR_ARG(spec->fields[i].path));
     }
     return ERR_OK;
 }
@@ -98,8 +98,8 @@ static enum err_code fill_row(struct engine *g, const struct collection_spec *sp
         .fields = spec->fields,
         .n_fields = spec->n_fields,
         .m = spec->m ? spec->m : (uint32_t)g->cfg->index_m,
-        .ef_construction
-        = spec->ef_construction ? spec->ef_construction : (uint32_t)g->cfg->index_ef_construction,
+        .ef_construction =
+            spec->ef_construction ? spec->ef_construction : (uint32_t)g->cfg->index_ef_construction,
         .ef_search = spec->ef_search ? spec->ef_search : (uint32_t)g->cfg->index_ef_search,
     };
     TRY(check_name(spec->name, e));
@@ -173,15 +173,21 @@ static enum err_code compare(struct engine *g, const struct catalog_collection *
     const struct collection_spec *spec, struct err *e)
 {
     const char *differs = NULL;
-    if (spec->has_modality && spec->modality != row->modality) differs = "/modality";
-    else if (spec->has_model && !same_model(g, row, spec)) differs = "/model";
-    else if (spec->has_dimensions && spec->dimensions != row->dimensions) differs = "/dimensions";
-    else if (spec->has_metric && spec->metric != row->metric) differs = "/metric";
-    else if (spec->has_fields && !same_fields(row, spec)) differs = "/filterable";
-    else if (spec->has_index && !same_index(row, spec)) differs = "/index";
+    if (spec->has_modality && spec->modality != row->modality)
+        differs = "/modality";
+    else if (spec->has_model && !same_model(g, row, spec))
+        differs = "/model";
+    else if (spec->has_dimensions && spec->dimensions != row->dimensions)
+        differs = "/dimensions";
+    else if (spec->has_metric && spec->metric != row->metric)
+        differs = "/metric";
+    else if (spec->has_fields && !same_fields(row, spec))
+        differs = "/filterable";
+    else if (spec->has_index && !same_index(row, spec))
+        differs = "/index";
     if (!differs) return ERR_OK;
-    return err_set_field(e, ERR_CONFLICT, differs,
-        "collection \"%.*s\" is there with another %s", STR_ARG(row->name), differs + 1);
+    return err_set_field(e, ERR_CONFLICT, differs, "collection \"%.*s\" is there with another %s",
+        STR_ARG(row->name), differs + 1);
 }
 
 /* ---- the operation ---- */
@@ -236,8 +242,7 @@ static void run_alone(struct write_task *t)
     engine__finish(&s->op->op, code == ERR_OK ? NULL : &e);
 }
 
-enum err_code engine_collection_submit(
-    struct engine *g, struct collection_op *op, struct err *e)
+enum err_code engine_collection_submit(struct engine *g, struct collection_op *op, struct err *e)
 {
     TRY(engine__accept(g, &op->op, sizeof(struct collection_state), e));
     struct collection_state *s = op->op.state;
@@ -268,8 +273,8 @@ enum err_code engine_collections(struct engine *g, struct arena *a,
     return ERR_OK;
 }
 
-enum err_code engine_collection_get(struct engine *g, struct str name, struct arena *a,
-    struct collection_info *ret, struct err *e)
+enum err_code engine_collection_get(
+    struct engine *g, struct str name, struct arena *a, struct collection_info *ret, struct err *e)
 {
     AUTO_COLLECTION struct collection *col = NULL;
     TRY(registry_get(&g->registry, name, &col, e));

@@ -40,8 +40,7 @@ static void delete_publish(struct write_task *t)
 {
     struct delete_state *s = container_of(t, struct delete_state, task);
     for (size_t i = 0; i < s->n_results; i++)
-        writer_publish_delete(
-            &s->op->op.engine->writer, s->base.col, s->base.gen, &s->results[i]);
+        writer_publish_delete(&s->op->op.engine->writer, s->base.col, s->base.gen, &s->results[i]);
     s->op->deleted = s->n_results;
 }
 
@@ -104,9 +103,12 @@ static void filter_step(struct engine_op *op)
 {
     struct delete_state *s = op->state;
     struct err e = ERR_INIT;
-    if (find_keys(s, &e) != ERR_OK) engine__finish(op, &e);
-    else if (s->n == 0) engine__finish(op, NULL);
-    else push_to_writer(s);
+    if (find_keys(s, &e) != ERR_OK)
+        engine__finish(op, &e);
+    else if (s->n == 0)
+        engine__finish(op, NULL);
+    else
+        push_to_writer(s);
 }
 
 static enum err_code submit(struct engine *g, struct delete_op *op, struct err *e)

@@ -52,8 +52,8 @@ void writer_publish_put(struct writer *w, struct collection *col, struct generat
             writer__mark_dirty(w, col, put->seq, false);
     }
     AUTO_COLUMNS struct columns *columns = collection_columns(col);
-    code = fields_put(columns->fields, put->slot, put->old_values, put->n_old_values, values,
-        n_values, &e);
+    code = fields_put(
+        columns->fields, put->slot, put->old_values, put->n_old_values, values, n_values, &e);
     if (code != ERR_OK) writer__mark_dirty(w, col, put->seq, true);
 }
 
@@ -113,8 +113,8 @@ static enum err_code repair_index(struct writer *w, struct collection *col, stru
 {
     AUTO_GENERATION struct generation *gen = collection_generation(col);
     struct changes ch = { .index = gen->index };
-    enum err_code code
-        = catalog_changes_scan(w->engine->catalog, &col->row, col->dirty_since, note_change, &ch, e);
+    enum err_code code =
+        catalog_changes_scan(w->engine->catalog, &col->row, col->dirty_since, note_change, &ch, e);
     for (size_t at = 0; code == ERR_OK && at < ch.n; at += REPAIR_ROWS) {
         size_t n = ch.n - at < REPAIR_ROWS ? ch.n - at : REPAIR_ROWS;
         code = put_again(w, col, gen->index, ch.slots + at, n, e);

@@ -22,8 +22,8 @@ static struct model_info describe(const struct model *m)
     };
 }
 
-enum err_code engine_models(struct engine *g, struct arena *a, struct model_info **ret_rows,
-    size_t *ret_n, struct err *e)
+enum err_code engine_models(
+    struct engine *g, struct arena *a, struct model_info **ret_rows, size_t *ret_n, struct err *e)
 {
     struct model_info *rows = arena_alloc(a, g->models.n, sizeof *rows);
     if (!rows) return err_set(e, ERR_NOMEM, "out of memory for the list of models");
@@ -39,8 +39,8 @@ static enum err_code find_model(
 {
     const struct model *m = models_find(&g->models, ref);
     if (!m)
-        return err_set(e, ERR_NOT_FOUND, "there is no model \"%.*s\"", ref.n < 100 ? (int)ref.n : 100,
-            ref.p ? ref.p : "");
+        return err_set(e, ERR_NOT_FOUND, "there is no model \"%.*s\"",
+            ref.n < 100 ? (int)ref.n : 100, ref.p ? ref.p : "");
     *ret_m = m;
     return ERR_OK;
 }

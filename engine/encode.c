@@ -16,15 +16,15 @@
 
 enum { LANE_WEIGHT = 8, BATCH_JOBS_MAX = 256 };
 
-static struct metric encode_seconds
-    = METRIC_HISTOGRAM("kindred_encode_seconds", "Time of one forward pass, tokenising included.");
-static struct metric encode_wait
-    = METRIC_HISTOGRAM("kindred_encode_queue_seconds", "Time a job waited for an encode thread.");
-static struct metric encode_batches
-    = METRIC_COUNTER("kindred_encode_batches_total", "Forward passes.");
+static struct metric encode_seconds =
+    METRIC_HISTOGRAM("kindred_encode_seconds", "Time of one forward pass, tokenising included.");
+static struct metric encode_wait =
+    METRIC_HISTOGRAM("kindred_encode_queue_seconds", "Time a job waited for an encode thread.");
+static struct metric encode_batches =
+    METRIC_COUNTER("kindred_encode_batches_total", "Forward passes.");
 static struct metric encode_texts = METRIC_COUNTER("kindred_encode_texts_total", "Texts encoded.");
-static struct metric encode_tokens
-    = METRIC_COUNTER("kindred_encode_tokens_total", "Tokens encoded.");
+static struct metric encode_tokens =
+    METRIC_COUNTER("kindred_encode_tokens_total", "Tokens encoded.");
 
 struct encode_thread {
     struct encoders *x;
@@ -36,10 +36,10 @@ struct encode_thread {
     size_t rows_cap;
 };
 
-static const struct err out_of_memory
-    = { .code = ERR_NOMEM, .msg = "out of memory while encoding" };
-static const struct err too_late
-    = { .code = ERR_TIMEOUT, .msg = "the deadline passed while waiting for the encoder" };
+static const struct err out_of_memory = { .code = ERR_NOMEM,
+    .msg = "out of memory while encoding" };
+static const struct err too_late = { .code = ERR_TIMEOUT,
+    .msg = "the deadline passed while waiting for the encoder" };
 
 static struct encode_job *job_of(struct queue_node *n)
 {
@@ -139,10 +139,12 @@ static void add_job(struct encode_thread *t, struct encoder_workspace *w, struct
     for (size_t i = job->first; i < job->first + job->n; i++) {
         struct encode_text *text = &r->texts[i];
         struct err e = ERR_INIT;
-        enum err_code code
-            = encoder_batch_add_text(w, text->text, r->kind, r->truncate, &text->tokens, &e);
-        if (code == ERR_OK) t->members[(*n)++] = text;
-        else text->failure = keep_failure(t->x, r, &e);
+        enum err_code code =
+            encoder_batch_add_text(w, text->text, r->kind, r->truncate, &text->tokens, &e);
+        if (code == ERR_OK)
+            t->members[(*n)++] = text;
+        else
+            text->failure = keep_failure(t->x, r, &e);
     }
 }
 
@@ -189,12 +191,13 @@ static struct queue_node *run_model(struct encode_thread *t, struct queue_node *
         }
         *mine_tail = node;
         mine_tail = &node->next;
-        if (w) add_job(t, w, job_of(node), &n, started);
-        else fail_job(job_of(node), &out_of_memory);
+        if (w)
+            add_job(t, w, job_of(node), &n, started);
+        else
+            fail_job(job_of(node), &out_of_memory);
     }
     if (w) forward(t, m, w, n);
-    metric_observe(
-        &encode_seconds, NULL, (double)(time_mono_ns() - started) / (double)NS_PER_S);
+    metric_observe(&encode_seconds, NULL, (double)(time_mono_ns() - started) / (double)NS_PER_S);
     for (struct queue_node *node = mine, *next; node; node = next) {
         next = node->next; /* the job may be gone after end_job */
         end_job(job_of(node), started);
@@ -207,8 +210,8 @@ static void encode_main(void *arg)
     struct encode_thread *t = arg;
     enum queue_lane lane;
     for (;;) {
-        struct queue_node *list
-            = queue_pop_batch(t->x->queue, t->x->batch_tokens, BATCH_JOBS_MAX, &lane);
+        struct queue_node *list =
+            queue_pop_batch(t->x->queue, t->x->batch_tokens, BATCH_JOBS_MAX, &lane);
         if (!list) return;
         while (list)
             list = run_model(t, list);

@@ -75,8 +75,7 @@ static inline size_t encode_cost(struct str text)
     return text.n / 4 + 2;
 }
 /** Allocates the jobs: NOMEM. */
-MUST_USE enum err_code encode_prepare(
-    struct encode_request *r, size_t batch_tokens, struct err *e);
+MUST_USE enum err_code encode_prepare(struct encode_request *r, size_t batch_tokens, struct err *e);
 /** Hand a prepared request over. Never refuses: permits were taken before. */
 void encode_push(struct encoders *x, struct encode_request *r);
 /** The first failure that is not the text's own fault (TIMEOUT, NOMEM, …), or NULL. */

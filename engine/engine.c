@@ -100,12 +100,11 @@ enum err_code engine__take_search(struct engine *g, struct op_state *s, struct e
     return ERR_OK;
 }
 
-enum err_code engine__take_write(
-    struct engine *g, struct op_state *s, size_t items, struct err *e)
+enum err_code engine__take_write(struct engine *g, struct op_state *s, size_t items, struct err *e)
 {
     if (!gate_try(&g->write_gate, items))
-        return err_set(e, ERR_BUSY, "%zu items are waiting to be written already",
-            gate_used(&g->write_gate));
+        return err_set(
+            e, ERR_BUSY, "%zu items are waiting to be written already", gate_used(&g->write_gate));
     s->write_permits = items;
     return ERR_OK;
 }
@@ -265,8 +264,10 @@ enum err_code engine_open(const struct config *cfg, struct engine **ret_engine, 
         gate_init(&g->encode_gate[lane], cfg->encode_queue_tokens);
 
     enum err_code code = open_all(g, e);
-    if (code == ERR_OK) *ret_engine = g;
-    else engine_close(g);
+    if (code == ERR_OK)
+        *ret_engine = g;
+    else
+        engine_close(g);
     return code;
 }
 

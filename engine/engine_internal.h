@@ -23,7 +23,7 @@
 #include "engine/pool.h"
 #include "engine/writer.h"
 
-#define container_of(ptr, type, member) ((type *)((char *)(ptr) - offsetof(type, member)))
+#define container_of(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
 
 struct engine {
     /* set once before the threads start */
@@ -46,9 +46,9 @@ struct engine {
     struct gate encode_gate[LANE_COUNT]; /* tokens to be encoded */
 
     struct mutex life_lock;
-    struct cond idle;   /* under_way became 0 */
-    size_t under_way;   /* operations accepted and not done; guarded by life_lock */
-    bool draining;      /* guarded by life_lock */
+    struct cond idle; /* under_way became 0 */
+    size_t under_way; /* operations accepted and not done; guarded by life_lock */
+    bool draining;    /* guarded by life_lock */
     atomic_llong gauges_at_ns;
 };
 

@@ -6,14 +6,14 @@
 enum { GAUGES_MS = 250 };
 
 static struct metric collections_gauge = METRIC_GAUGE("kindred_collections", "Collections.");
-static struct metric items_gauge
-    = METRIC_GAUGE("kindred_items", "Items that a search can return, all collections.");
+static struct metric items_gauge =
+    METRIC_GAUGE("kindred_items", "Items that a search can return, all collections.");
 static struct metric pending_gauge = METRIC_GAUGE(
     "kindred_index_pending", "Items not yet linked into a graph: they are searched exactly.");
-static struct metric index_bytes_gauge
-    = METRIC_GAUGE("kindred_index_bytes", "Memory of the indexes.");
-static struct metric catalog_bytes_gauge
-    = METRIC_GAUGE("kindred_catalog_bytes", "Size of the catalog and its log on disk.");
+static struct metric index_bytes_gauge =
+    METRIC_GAUGE("kindred_index_bytes", "Memory of the indexes.");
+static struct metric catalog_bytes_gauge =
+    METRIC_GAUGE("kindred_catalog_bytes", "Size of the catalog and its log on disk.");
 static struct metric queue_gauge = METRIC_GAUGE("kindred_queue",
     "Work accepted and not finished: searches, items to be written, tokens to be encoded.");
 

@@ -2,8 +2,8 @@
 #include "base/mem.h"
 #include "engine/engine_internal.h"
 
-static enum err_code view_of(struct collection *col, struct arena *a, const struct catalog_item *row,
-    struct item_view *ret, struct err *e)
+static enum err_code view_of(struct collection *col, struct arena *a,
+    const struct catalog_item *row, struct item_view *ret, struct err *e)
 {
     struct str name = col->row.model_name;
     const char *copy = arena_strndup(a, name.p, name.n);
@@ -35,8 +35,9 @@ static enum err_code evaluate(struct engine *g, struct collection *col, const st
     int64_t deadline_ns, struct slot_set **ret_set, struct err *e)
 {
     AUTO_COLUMNS struct columns *columns = collection_columns(col);
-    struct filter_target target
-        = { .catalog = g->catalog, .col = &col->row, .fields = columns->fields };
+    struct filter_target target = {
+        .catalog = g->catalog, .col = &col->row, .fields = columns->fields
+    };
     return filter_evaluate(&target, f, deadline_ns, ret_set, e);
 }
 
@@ -112,8 +113,7 @@ enum err_code engine_items_page(struct engine *g, struct str collection,
 }
 
 enum err_code engine_items_count(struct engine *g, struct str collection,
-    const struct filter *filter, int64_t deadline_ns, struct arena *a, size_t *ret_n,
-    struct err *e)
+    const struct filter *filter, int64_t deadline_ns, struct arena *a, size_t *ret_n, struct err *e)
 {
     AUTO_COLLECTION struct collection *col = NULL;
     AUTO_SLOT_SET struct slot_set *set = NULL;

@@ -15,8 +15,8 @@
 
 enum { LINK_SLICE = 64, LINK_NICE = 5, LINK_LOG_MIN = 10000 };
 
-static struct metric linked_total
-    = METRIC_COUNTER("kindred_index_linked_total", "Vectors linked into a graph.");
+static struct metric linked_total =
+    METRIC_COUNTER("kindred_index_linked_total", "Vectors linked into a graph.");
 
 void linker_schedule(struct linker *l, struct generation *gen)
 {
@@ -70,15 +70,16 @@ static void rest(struct linker *l)
 {
     int64_t until = time_mono_ns() + NS_PER_S;
     AUTO_LOCK(&l->lock);
-    while (!l->stop && cond_wait_until(&l->work, &l->lock, until)) {
-    }
+    while (!l->stop && cond_wait_until(&l->work, &l->lock, until)) {}
 }
 
 static void all_linked(struct linker *l)
 {
     size_t n = atomic_exchange(&l->since_idle, 0);
-    if (n >= LINK_LOG_MIN) LOG(INFO, "index_linked", F_UINT("vectors", n));
-    else if (n) LOG(DEBUG, "index_linked", F_UINT("vectors", n));
+    if (n >= LINK_LOG_MIN)
+        LOG(INFO, "index_linked", F_UINT("vectors", n));
+    else if (n)
+        LOG(DEBUG, "index_linked", F_UINT("vectors", n));
 }
 
 static void link_main(void *arg)

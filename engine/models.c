@@ -114,7 +114,8 @@ static int by_string(const void *a, const void *b)
 }
 
 /* Names in a folder, sorted, so that the outcome does not depend on the file system. */
-static enum err_code list_folder(const char *folder, char ***ret_names, size_t *ret_n, struct err *e)
+static enum err_code list_folder(
+    const char *folder, char ***ret_names, size_t *ret_n, struct err *e)
 {
     DIR *d = opendir(folder);
     char **names = NULL;
@@ -125,8 +126,10 @@ static enum err_code list_folder(const char *folder, char ***ret_names, size_t *
         if (n == cap) {
             size_t more = cap ? cap * 2 : 8;
             char **grown = mem_realloc(names, more, sizeof *grown);
-            if (!grown) code = ERR_NOMEM;
-            else names = grown, cap = more;
+            if (!grown)
+                code = ERR_NOMEM;
+            else
+                names = grown, cap = more;
         }
         char *copy = code == ERR_OK ? mem_strdup(entry->d_name) : NULL;
         if (!copy) {
@@ -236,8 +239,8 @@ enum err_code models_canary(const struct model *m, struct err *e)
     for (size_t i = 0; i < dim; i++)
         norm += (double)rows[i] * (double)rows[i];
     if (!vec_is_finite(rows, dim) || norm <= 0)
-        return err_set(e, ERR_CORRUPT, "model \"%s\" gives a vector of length %g", m->info->name,
-            sqrt(norm));
+        return err_set(
+            e, ERR_CORRUPT, "model \"%s\" gives a vector of length %g", m->info->name, sqrt(norm));
     if (memcmp(rows, rows + dim, dim * sizeof *rows) != 0)
         return err_set(
             e, ERR_CORRUPT, "model \"%s\" gives two vectors for one text", m->info->name);

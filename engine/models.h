@@ -25,7 +25,8 @@ struct model {
 struct models {
     struct model *rows; /* sorted by name once loaded */
     size_t n, cap;
-    char **broken; /* names of folders that did not load: they hide those of the same name further on */
+    char **
+        broken; /* names of folders that did not load: they hide those of the same name further on */
     size_t n_broken;
 };
 

@@ -25,15 +25,17 @@ static void pool_main(void *arg)
         struct engine_op *op = container_of(node, struct engine_op, node);
         struct err late = ERR_INIT;
         engine__work_begins(op);
-        if (engine__check_deadline(op, &late) != ERR_OK) engine__finish(op, &late);
-        else op->step(op);
+        if (engine__check_deadline(op, &late) != ERR_OK)
+            engine__finish(op, &late);
+        else
+            op->step(op);
     }
     index_scratch_free(scratch);
     scratch = NULL;
 }
 
-void pool_push(struct pool *p, enum queue_lane lane, struct engine_op *op,
-    void (*step)(struct engine_op *op))
+void pool_push(
+    struct pool *p, enum queue_lane lane, struct engine_op *op, void (*step)(struct engine_op *op))
 {
     engine__wait_begins(op);
     op->step = step;

@@ -21,7 +21,7 @@ MUST_USE enum err_code pool_start(struct pool *p, const struct config *cfg, stru
 void pool_stop(struct pool *p);
 /** Run `step` on a search thread. It must end with engine__finish or hand the operation on. An
  * operation past its deadline is finished with TIMEOUT instead. Never refuses. */
-void pool_push(struct pool *p, enum queue_lane lane, struct engine_op *op,
-    void (*step)(struct engine_op *op));
+void pool_push(
+    struct pool *p, enum queue_lane lane, struct engine_op *op, void (*step)(struct engine_op *op));
 /** The calling search thread's scratch; NULL: no memory. */
 struct index_scratch *pool_scratch(void);

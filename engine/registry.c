@@ -33,8 +33,10 @@ static size_t position(const struct registry *r, struct str name, bool *ret_foun
     size_t low = 0, high = r->n;
     while (low < high) {
         size_t mid = low + (high - low) / 2;
-        if (compare(r->rows[mid]->row.name, name) < 0) low = mid + 1;
-        else high = mid;
+        if (compare(r->rows[mid]->row.name, name) < 0)
+            low = mid + 1;
+        else
+            high = mid;
     }
     *ret_found = low < r->n && str_eq(r->rows[low]->row.name, name);
     return low;
@@ -73,8 +75,10 @@ enum err_code registry_add(struct registry *r, struct collection *col, struct er
     if (r->n == r->cap) {
         size_t cap = r->cap ? r->cap * 2 : 16;
         struct collection **grown = mem_realloc(r->rows, cap, sizeof *grown);
-        if (grown) r->rows = grown, r->cap = cap;
-        else code = err_set(e, ERR_NOMEM, "out of memory for a collection");
+        if (grown)
+            r->rows = grown, r->cap = cap;
+        else
+            code = err_set(e, ERR_NOMEM, "out of memory for a collection");
     }
     if (code == ERR_OK) {
         size_t at = position(r, col->row.name, &found);

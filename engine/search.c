@@ -39,8 +39,8 @@ static enum err_code vector_of_item(struct search_state *s, struct err *e)
     enum err_code code = catalog_item_get(op->op.engine->catalog, &s->base.col->row, op->id,
         ITEM_WITH_VECTOR, op->op.arena, &item, e);
     if (code == ERR_NOT_FOUND || (code == ERR_OK && !item.vector))
-        return err_set_field(e, ERR_NOT_FOUND, "/id", "there is no such item in collection \"%.*s\"",
-            STR_ARG(s->base.col->row.name));
+        return err_set_field(e, ERR_NOT_FOUND, "/id",
+            "there is no such item in collection \"%.*s\"", STR_ARG(s->base.col->row.name));
     TRY(code);
     s->vector = item.vector;
     s->self = item.slot;
@@ -51,7 +51,7 @@ static enum err_code vector_of_item(struct search_state *s, struct err *e)
 /* ---- one try ---- */
 
 struct page {
-    struct index_hit *hits;     /* [n_hits] as the index gave them, `self` taken out */
+    struct index_hit *hits; /* [n_hits] as the index gave them, `self` taken out */
     size_t n_hits;
     bool complete;              /* the index has no more than these */
     struct catalog_item *items; /* [n_items] of hits[offset…] */
@@ -173,8 +173,8 @@ static void search_step(struct engine_op *op)
     struct err e = ERR_INIT;
     int64_t started = time_mono_ns();
     enum err_code code = run(s, &e);
-    metric_observe(&search_seconds, kind_label(s->op),
-        (double)(time_mono_ns() - started) / (double)NS_PER_S);
+    metric_observe(
+        &search_seconds, kind_label(s->op), (double)(time_mono_ns() - started) / (double)NS_PER_S);
     engine__finish(op, code == ERR_OK ? NULL : &e);
 }
 
@@ -208,8 +208,8 @@ static enum err_code check_query(const struct search_op *op, struct err *e)
         return err_set_field(
             e, ERR_INVALID, "/k", "k is %zu, it must be 1 to %d", op->k, INDEX_K_MAX);
     if (op->offset > INDEX_K_MAX - op->k)
-        return err_set_field(e, ERR_INVALID, "/offset",
-            "offset and k together are at most %d", INDEX_K_MAX);
+        return err_set_field(
+            e, ERR_INVALID, "/offset", "offset and k together are at most %d", INDEX_K_MAX);
     if (op->ef > INDEX_EF_MAX)
         return err_set_field(
             e, ERR_INVALID, "/ef", "ef is %zu, at most %d is allowed", op->ef, INDEX_EF_MAX);

@@ -22,8 +22,8 @@
 #include <stdio.h>
 #include <string.h>
 
-static struct metric items_written
-    = METRIC_COUNTER("kindred_items_written_total", "Items of upserts by outcome.");
+static struct metric items_written =
+    METRIC_COUNTER("kindred_items_written_total", "Items of upserts by outcome.");
 
 enum item_status {
     ITEM_FAILED,     /* item->failure says why */
@@ -37,7 +37,7 @@ enum item_status {
 struct item_state {
     enum item_status status;
     enum catalog_put_kind kind;
-    float *vector;       /* text collections: [dimensions] in the arena, or NULL */
+    float *vector; /* text collections: [dimensions] in the arena, or NULL */
     const struct err *failure;
     unsigned char content_hash[CATALOG_HASH_BYTES];
     unsigned char metadata_hash[CATALOG_HASH_BYTES];
@@ -70,7 +70,8 @@ static struct upsert_state *state_of(struct engine_op *op)
 /* ---- bad items ---- */
 
 /* Keep the reason; where one bad item fails all, that is an error of the operation. */
-static enum err_code fail_item(struct upsert_state *s, size_t i, const struct err *why, struct err *e)
+static enum err_code fail_item(
+    struct upsert_state *s, size_t i, const struct err *why, struct err *e)
 {
     struct err *copy = arena_alloc(s->op->op.arena, 1, sizeof *copy);
     if (!copy) return err_set(e, ERR_NOMEM, "out of memory for an item's error");
@@ -126,8 +127,10 @@ static enum err_code check_item(
 
 static void hash_item(const struct upsert_item *item, struct item_state *is)
 {
-    if (item->vector) hash_content(item->vector, item->n_vector * sizeof(float), is->content_hash);
-    else hash_content(item->text.p, item->text.n, is->content_hash);
+    if (item->vector)
+        hash_content(item->vector, item->n_vector * sizeof(float), is->content_hash);
+    else
+        hash_content(item->text.p, item->text.n, is->content_hash);
     hash_content(item->metadata.p, item->metadata.n, is->metadata_hash);
 }
 
@@ -264,8 +267,10 @@ static void encode_finished(struct encode_request *r)
     op->since_ns = time_mono_ns() - r->work_ns;
     gate_release(&op->engine->encode_gate[s->base.encode_lane], s->base.encode_permits);
     s->base.encode_permits = 0;
-    if (take_rows(s, &e) != ERR_OK) give_up(s, &e);
-    else push_to_writer(s);
+    if (take_rows(s, &e) != ERR_OK)
+        give_up(s, &e);
+    else
+        push_to_writer(s);
 }
 
 /* ---- writing: writer thread ---- */
@@ -280,8 +285,10 @@ static enum err_code drop_duplicates(struct upsert_state *s, struct err *e)
     for (size_t i = s->op->n; i-- > 0 && code == ERR_OK;) {
         uint32_t later;
         if (s->items[i].status != ITEM_TO_WRITE) continue;
-        if (str_map_get(last, s->op->items[i].key, &later)) s->items[i].status = ITEM_SUPERSEDED;
-        else code = str_map_set(last, s->op->items[i].key, (uint32_t)i);
+        if (str_map_get(last, s->op->items[i].key, &later))
+            s->items[i].status = ITEM_SUPERSEDED;
+        else
+            code = str_map_set(last, s->op->items[i].key, (uint32_t)i);
     }
     str_map_free(last);
     return code == ERR_OK ? ERR_OK : err_set(e, code, "out of memory for a write");
@@ -447,8 +454,10 @@ static void upsert_step(struct engine_op *op)
 {
     struct upsert_state *s = state_of(op);
     struct err e = ERR_INIT;
-    if (prepare(s, &e) != ERR_OK) engine__finish(op, &e);
-    else encode_or_write(s, ITEM_TO_ENCODE);
+    if (prepare(s, &e) != ERR_OK)
+        engine__finish(op, &e);
+    else
+        encode_or_write(s, ITEM_TO_ENCODE);
 }
 
 static enum err_code submit(struct engine *g, struct upsert_op *op, struct err *e)

@@ -24,13 +24,13 @@ enum {
     ARENA_BYTES = 1 << 20,
 };
 
-static struct metric commit_seconds = METRIC_HISTOGRAM(
-    "kindred_commit_seconds", "Time of one transaction, from begin to synced.");
+static struct metric commit_seconds =
+    METRIC_HISTOGRAM("kindred_commit_seconds", "Time of one transaction, from begin to synced.");
 static struct metric commits = METRIC_COUNTER("kindred_commits_total", "Transactions committed.");
-static struct metric commit_failures
-    = METRIC_COUNTER("kindred_commit_failures_total", "Transactions that failed.");
-static struct metric commit_tasks
-    = METRIC_COUNTER("kindred_commit_requests_total", "Write requests in committed transactions.");
+static struct metric commit_failures =
+    METRIC_COUNTER("kindred_commit_failures_total", "Transactions that failed.");
+static struct metric commit_tasks =
+    METRIC_COUNTER("kindred_commit_requests_total", "Write requests in committed transactions.");
 
 static void list_init(struct task_list *l)
 {
@@ -124,8 +124,10 @@ static bool sort_task(struct writer *w, struct write_task *t, struct task_list *
         w->held = t;
         return false;
     }
-    if (must_park(w, t)) park(w, t);
-    else list_add(batch, t);
+    if (must_park(w, t))
+        park(w, t);
+    else
+        list_add(batch, t);
     return true;
 }
 
@@ -135,13 +137,14 @@ static void collect(struct writer *w, struct task_list *batch)
     if (w->held) {
         struct write_task *t = w->held;
         w->held = NULL;
-        if (must_park(w, t)) park(w, t);
-        else list_add(batch, t);
+        if (must_park(w, t))
+            park(w, t);
+        else
+            list_add(batch, t);
     }
     while (batch->n < BATCH_TASKS_MAX && batch->items < w->engine->cfg->write_commit_items) {
         enum queue_lane lane;
-        struct queue_node *node
-            = queue_pop_until(w->queue, batch->n ? 0 : wait_until(w), &lane);
+        struct queue_node *node = queue_pop_until(w->queue, batch->n ? 0 : wait_until(w), &lane);
         if (!node || !sort_task(w, container_of(node, struct write_task, node), batch)) return;
     }
 }
@@ -154,8 +157,8 @@ static enum err_code apply_task(struct writer *w, struct write_task *t, struct e
     struct catalog *c = w->engine->catalog;
     t->err = ERR_INIT;
     if (t->col->deleted) {
-        (void)err_set(&t->err, ERR_NOT_FOUND, "collection \"%.*s\" was deleted",
-            STR_ARG(t->col->row.name));
+        (void)err_set(
+            &t->err, ERR_NOT_FOUND, "collection \"%.*s\" was deleted", STR_ARG(t->col->row.name));
         return ERR_OK;
     }
     if (!t->committed_part && engine__check_deadline(t->op, &t->err) != ERR_OK) return ERR_OK;
@@ -187,8 +190,10 @@ static void run_batch(struct writer *w, struct task_list *batch)
     enum err_code code = catalog_begin(c, &why);
     for (struct write_task *t = batch->head; t && code == ERR_OK; t = t->next)
         code = apply_task(w, t, &why);
-    if (code == ERR_OK) code = catalog_commit(c, &why);
-    else catalog_rollback(c);
+    if (code == ERR_OK)
+        code = catalog_commit(c, &why);
+    else
+        catalog_rollback(c);
 
     if (code == ERR_OK) {
         metric_observe(
@@ -233,9 +238,12 @@ static void writer_main(void *arg)
         if (w->held && w->held->alone) run_alone(w);
         int64_t began = time_mono_ns();
         collect(w, &batch);
-        if (batch.n) run_batch(w, &batch);
-        else if (!w->held && atomic_load(&w->stop)) return;
-        else if (time_mono_ns() - began >= (IDLE_MS / 2) * NS_PER_MS) idle(w);
+        if (batch.n)
+            run_batch(w, &batch);
+        else if (!w->held && atomic_load(&w->stop))
+            return;
+        else if (time_mono_ns() - began >= (IDLE_MS / 2) * NS_PER_MS)
+            idle(w);
         if (w->dirty && time_mono_ns() >= w->retry_ns) writer__repair(w);
         engine__gauges(w->engine);
     }
@@ -273,8 +281,7 @@ void writer_stop(struct writer *w)
     if (w->queue) queue_close(w->queue);
     thread_join(&w->thread);
     if (w->queue) /* a late nudge */
-        while (queue_pop_until(w->queue, 0, NULL)) {
-        }
+        while (queue_pop_until(w->queue, 0, NULL)) {}
     for (struct collection *col = w->dirty, *next; col; col = next) {
         next = col->dirty_next;
         collection_unref(col);

@@ -1,0 +1,144 @@
+#include "engine/models.h"
+
+#include "base/fileio.h"
+#include "base/mem.h"
+#include "tests/engine/rig.h"
+#include "tests/support/tiny_model.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static struct rig r;
+
+static void setup(void)
+{
+    rig_init(&r);
+}
+static void teardown(void)
+{
+    rig_done(&r);
+}
+
+static void folder(const char *name, char ret[TMPDIR_PATH_BYTES])
+{
+    tmpdir_file(&r.dir, name, ret);
+}
+
+/* A model that cannot be loaded. */
+static void break_model(const char *dir, const char *name)
+{
+    struct err e = ERR_INIT;
+    AUTO_FREE char *path = path_join(dir, name);
+    ck_assert_ok(dir_make(path, &e), &e);
+    AUTO_FREE char *config = path_join(path, "config.json");
+    ck_assert_ok(file_write_atomic(config, "{", 1, &e), &e);
+}
+
+START_TEST(first_folder_wins)
+{
+    char models[TMPDIR_PATH_BYTES], data[TMPDIR_PATH_BYTES];
+    folder("models", models);
+    folder("data/models", data);
+    tiny_model_write(data, "tiny", 16, 1);   /* hidden by models/tiny */
+    tiny_model_write(data, "second", 24, 2); /* only here */
+    rig_open(&r);
+    struct err e = ERR_INIT;
+    struct model_info info, *rows;
+    size_t n;
+    CALL c;
+    call_init(&c);
+    ck_assert_ok(engine_model_find(r.g, STR("tiny@1"), &info, &e), &e);
+    ck_assert_uint_eq(info.dimensions, RIG_DIM);
+    ck_assert_int_eq(info.version, 1);
+    ck_assert_int_gt(info.created_ms, 0);
+    ck_assert_ok(engine_model_find(r.g, STR("second"), &info, &e), &e);
+    ck_assert_uint_eq(info.dimensions, 24);
+    ck_assert_err(engine_model_find(r.g, STR("second@2"), &info, &e), ERR_NOT_FOUND);
+    ck_assert_ok(engine_models(r.g, c.arena, &rows, &n, &e), &e);
+    ck_assert_uint_ge(n, 2); /* what is installed on the machine counts too */
+    for (size_t i = 1; i < n; i++)
+        ck_assert_int_lt(strcmp(rows[i - 1].name.p, rows[i].name.p), 0);
+    ck_assert_ok(engine_ready(r.g, &e), &e);
+}
+END_TEST
+
+START_TEST(a_broken_one_is_left_out)
+{
+    char models[TMPDIR_PATH_BYTES], data[TMPDIR_PATH_BYTES];
+    folder("models", models);
+    folder("data/models", data);
+    break_model(models, "hurt");
+    tiny_model_write(data, "hurt", 16, 1); /* not taken instead */
+    rig_open(&r);
+    struct err e = ERR_INIT;
+    struct model_info info;
+    ck_assert_err(engine_model_find(r.g, STR("hurt"), &info, &e), ERR_NOT_FOUND);
+    ck_assert_ok(engine_model_find(r.g, STR("tiny"), &info, &e), &e);
+}
+END_TEST
+
+START_TEST(without_the_default_model_no_start)
+{
+    struct err e = ERR_INIT;
+    rig_set(&r, "default_model", "nobody");
+    ck_assert_err(engine_open(&r.cfg, &r.g, &e), ERR_NOT_FOUND);
+    ck_assert_ptr_nonnull(strstr(e.msg, "nobody"));
+    char models[TMPDIR_PATH_BYTES];
+    folder("models", models);
+    break_model(models, "nobody");
+    enum err_code code = engine_open(&r.cfg, &r.g, &e);
+    ck_assert(code == ERR_CORRUPT || code == ERR_UNPROCESSABLE);
+    ck_assert_ptr_null(r.g);
+}
+END_TEST
+
+START_TEST(one_server_a_folder)
+{
+    struct err e = ERR_INIT;
+    struct engine *other = NULL;
+    rig_open(&r);
+    ck_assert_err(engine_open(&r.cfg, &other, &e), ERR_CONFLICT);
+    ck_assert_ptr_null(other);
+    rig_close(&r);
+    rig_open(&r);
+}
+END_TEST
+
+START_TEST(a_collection_outlives_its_model)
+{
+    char models[TMPDIR_PATH_BYTES];
+    folder("models", models);
+    tiny_model_write(models, "second", 24, 2);
+    rig_open(&r);
+    CALL c;
+    call_init(&c);
+    struct collection_op op = { .action = COLLECTION_PUT,
+        .spec = { .name = STR("s"), .modality = MODALITY_TEXT, .model = STR("second") } };
+    ck_assert_ok(rig_collection(&r, &c, &op), &op.op.err);
+    rig_put(&r, "s", "a", "w1 w2", NULL);
+    rig_put(&r, "s", "b", "w1 w3", NULL);
+    rig_close(&r);
+    tiny_model_write(models, "second", 16, 2); /* another dimension: not its model any more */
+    rig_open(&r);
+    struct search_op s = { .collection = STR("s"), .text = STR("w1"), .k = 2 };
+    ck_assert_err(rig_search(&r, &c, &s), ERR_UNPROCESSABLE);
+    s.text = (struct str){ 0 };
+    s.id = STR("a");
+    ck_assert_ok(rig_search(&r, &c, &s), &s.op.err);
+    ck_assert_uint_eq(s.n_hits, 1);
+    rig_check_items(&r, "s", 2);
+}
+END_TEST
+
+TEST_SUITE(models)
+{
+    TCase *tc = tcase_create("core");
+    tcase_add_checked_fixture(tc, setup, teardown);
+    tcase_set_timeout(tc, 60);
+    tcase_add_test(tc, first_folder_wins);
+    tcase_add_test(tc, a_broken_one_is_left_out);
+    tcase_add_test(tc, without_the_default_model_no_start);
+    tcase_add_test(tc, one_server_a_folder);
+    tcase_add_test(tc, a_collection_outlives_its_model);
+    suite_add_tcase(s, tc);
+}

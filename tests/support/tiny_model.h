@@ -1,0 +1,16 @@
+/* Layer: tests. May include: libcheck, core, base.
+ *
+ * A model folder small enough to be written by every test that needs one: a
+ * static encoder over the words w0 … w255 and a few English ones, with random
+ * rows, so that texts that share words are near each other.
+ */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum { TINY_MODEL_WORDS = 256 };
+
+/** Write dir/name with config.json, vocab.txt and model.safetensors; fails the test if it cannot.
+ * dir is made if missing. The same seed gives the same model. */
+void tiny_model_write(const char *dir, const char *name, size_t dimensions, uint64_t seed);
