@@ -8,6 +8,8 @@
  * functions under "Writing"; they use the only connection that commits and
  * checkpoints. Everything under "Reading" may be called from any thread and
  * runs on a pool of read-only connections, one short read transaction a call.
+ * BUSY comes when all of them stay taken for five seconds; a scan's callback holds
+ * one, so it should only copy, and must not call the catalog.
  *
  * An item is known by its key (the user's id) and by its slot: its number in
  * the collection, dense, given at the first write, kept when the item is
@@ -39,7 +41,8 @@ enum {
 /**
  * Open or create; applies the embedded migrations, each in one transaction.
  * Errors: CORRUPT (not a catalog; an applied migration's checksum differs), UNPROCESSABLE (written by
- * a newer version of the program), CONFLICT, IO.
+ * a newer version of the program), CONFLICT (open already, here or in another process), NOT_FOUND (no
+ * such folder), IO.
  */
 MUST_USE enum err_code catalog_open(const char *path, struct catalog **ret_c, struct err *e);
 /** Checkpoints and closes; no other thread may be inside. Accepts NULL. */
@@ -106,6 +109,7 @@ struct catalog_item {
 
 /* ---- Reading (any thread) ---- */
 
+/** All collections, by id, with the generation that serves each. */
 MUST_USE enum err_code catalog_collections(struct catalog *c, struct arena *a,
     struct catalog_collection **ret_rows, size_t *ret_n, struct err *e);
 
@@ -175,8 +179,12 @@ size_t catalog_size_bytes(const struct catalog *c);
  * commit returns once the WAL is synced (synchronous=FULL).
  */
 
+/** Begin a transaction; takes the write lock at once. Transactions do not nest (INTERNAL). */
 MUST_USE enum err_code catalog_begin(struct catalog *c, struct err *e);
+/** Begin a request inside it; savepoints do not nest (INTERNAL). */
 MUST_USE enum err_code catalog_savepoint(struct catalog *c, struct err *e);
+/** Keep the request. After a put or delete that failed with anything but a refusal of its input this
+ * fails with the same code: undo or roll back. */
 MUST_USE enum err_code catalog_release(struct catalog *c, struct err *e);
 /** Undo back to the savepoint. A failure leaves nothing to do but catalog_rollback. */
 MUST_USE enum err_code catalog_undo(struct catalog *c, struct err *e);
@@ -191,7 +199,8 @@ MUST_USE enum err_code catalog_collection_create(
     struct catalog *c, struct catalog_collection *row, struct err *e);
 /** Remove a collection with all it holds; NOT_FOUND. Large ones take their time: rows are removed in
  * slices of at most 10,000, each its own transaction; the collection's name is free after the first
- * slice, and what a crash leaves over is removed at the next open. */
+ * slice, and what a crash or an error leaves over is removed at the next open. Not inside
+ * begin/commit. */
 MUST_USE enum err_code catalog_collection_delete(struct catalog *c, int64_t id, struct err *e);
 
 /** Values of the declared fields found in one metadata text, in the arena. */

@@ -1,8 +1,9 @@
 /* Items, reading: by key, by slot, page by page.
  *
  * Many rows are fetched by one prepared statement that is bound and stepped once a row, inside one
- * read transaction. SQLite runs in our process, so there is no round trip to save: this measured
- * faster than joining a json_each() list and keeps the caller's order for nothing.
+ * read transaction. SQLite runs in our process, so there is no round trip to save. Joining a list
+ * given as JSON (json_each) measured 0.4 of 2.6 us a row faster, but needs that text built, says
+ * nothing about order, and leaves rows that are gone to be found by the caller.
  *
  * Text and metadata that were not asked for are not read (an untaken CASE branch); they are the last
  * columns of the row, so their overflow pages are not touched either.

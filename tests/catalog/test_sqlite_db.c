@@ -7,16 +7,6 @@
 #include <stdatomic.h>
 #include <stdio.h>
 
-#ifdef __SANITIZE_THREAD__
-/* SQLite reads the WAL-index header without a lock and checks it by its checksum. The library is not
- * instrumented, but the memcpy in it is. */
-const char *__tsan_default_suppressions(void);
-const char *__tsan_default_suppressions(void)
-{
-    return "called_from_lib:libsqlite3.so.0\n";
-}
-#endif
-
 START_TEST(one_process_one_catalog)
 {
     struct fixture f;
