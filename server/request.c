@@ -6,7 +6,7 @@
  *   on_completed  the answer was sent, or the connection ended
  *
  * An answer can be queued in HEAD (the connection is then closed) and in ANSWER only. While parked nothing
- * is called, so nothing ends under an operation's feet.
+ * ends under an operation's feet.
  */
 #include "server/http_internal.h"
 
@@ -171,6 +171,9 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *mhd, const c
     if (!x) return MHD_NO;
     if (x->phase == PHASE_HEAD) return on_head(x, method);
     unpark(x);
+    /* With chunked bodies the library goes on to the next chunk that it has read, parked or not: leave it
+     * where it is, and it comes again after the wake. */
+    if (atomic_load(&x->state) != EXCHANGE_RUNNING) return MHD_YES;
     if (x->phase == PHASE_BODY && *n_data > 0) return on_body(x, data, n_data);
     if (x->phase == PHASE_BODY) {
         if (!http_conn_enter(x->conn, CONN_BUSY)) return MHD_NO;
