@@ -2,6 +2,7 @@
 
 #include "server/json_write.h"
 
+#include <stdbool.h>
 #include <string.h>
 
 static const struct problem_info infos[] = {
@@ -127,7 +128,9 @@ void problem_render_openai(struct buf *out, enum problem p, const char *detail, 
         json_write_null(&w);
     }
     json_write_key(&w, "code");
-    json_write_z(&w, infos[p].code);
+    /* the one code of OpenAI's that clients look at */
+    bool no_model = p == PROBLEM_NOT_FOUND && strcmp(field, "/model") == 0;
+    json_write_z(&w, no_model ? "model_not_found" : infos[p].code);
     json_write_object_end(&w);
     json_write_object_end(&w);
 }
