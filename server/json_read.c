@@ -8,12 +8,18 @@
 #include "server/json_write.h"
 
 #include <sodium.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
+/* jansson does not say when it fails for lack of memory, at least not always. */
+static _Thread_local bool out_of_memory;
+
 static void *json_alloc(size_t n)
 {
-    return mem_alloc(n, 1);
+    void *p = mem_alloc(n, 1);
+    if (!p) out_of_memory = true;
+    return p;
 }
 
 void json_init(void)
@@ -27,7 +33,7 @@ void json_init(void)
 static enum err_code parse_failed(
     const json_error_t *je, const struct json_vectors *v, struct err *e)
 {
-    if (json_error_code(je) == json_error_out_of_memory)
+    if (out_of_memory || json_error_code(je) == json_error_out_of_memory)
         return err_set(e, ERR_NOMEM, "no memory for the JSON text");
     size_t at = je->position > 0 ? (size_t)je->position : 0;
     size_t sent_at = json_vectors_offset(v, at);
@@ -44,6 +50,7 @@ enum err_code json_read(char *text, size_t n, const char *const *vector_paths, s
     if (n == 0) return err_set(e, ERR_INVALID, "the body is empty; a JSON object is expected");
     TRY(json_vector_lift(text, &n, vector_paths, JSON_DEPTH_MAX, a, &d.vectors, e));
     json_error_t je;
+    out_of_memory = false;
     d.root = json_loadb(text, n, JSON_REJECT_DUPLICATES, &je);
     if (!d.root) return parse_failed(&je, &d.vectors, e);
     *ret = d;
