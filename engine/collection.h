@@ -76,7 +76,9 @@ MUST_USE enum err_code registry_get(
     struct registry *r, struct str name, struct collection **ret_col, struct err *e);
 /** The registry takes over the caller's reference. NOMEM: it does not. The name must be free. */
 MUST_USE enum err_code registry_add(struct registry *r, struct collection *col, struct err *e);
-/** Takes it out and drops the registry's reference. */
+/** Undo a registry_remove by the same thread, nothing added since: there is room. */
+void registry_put_back(struct registry *r, struct collection *col);
+/** Takes it out and drops the registry's reference; the caller has one of its own. */
 void registry_remove(struct registry *r, struct collection *col);
 size_t registry_count(struct registry *r);
 

@@ -211,22 +211,39 @@ static enum err_code put_collection(struct engine *g, struct collection_op *op, 
     return collection_describe(col, op->op.arena, &op->info, e);
 }
 
+/* Is its row still there? The catalog frees the name first and removes the contents then; contents that could
+ * not be removed are removed at the next start. */
+static bool is_stored(struct engine *g, const struct collection *col)
+{
+    struct catalog_collection *rows;
+    size_t n = 0;
+    bool found = false;
+    struct arena *a = arena_new(1 << 14, 0);
+    bool known = a && catalog_collections(g->catalog, a, &rows, &n, NULL) == ERR_OK;
+    for (size_t i = 0; known && i < n; i++)
+        found |= rows[i].id == col->row.id;
+    arena_free(a);
+    return found || !known;
+}
+
 /* Out of sight first, then off the disk. Operations under way keep their references; those that come to the
  * writer afterwards find `deleted`. */
 static enum err_code delete_collection(struct engine *g, struct collection_op *op, struct err *e)
 {
     AUTO_COLLECTION struct collection *col = NULL;
+    struct err why = ERR_INIT;
     TRY(registry_get(&g->registry, op->spec.name, &col, e));
     TRY(collection_describe(col, op->op.arena, &op->info, e));
     registry_remove(&g->registry, col);
-    enum err_code code = catalog_collection_delete(g->catalog, col->row.id, e);
-    if (code != ERR_OK) {
-        collection_ref(col);
-        if (registry_add(&g->registry, col, NULL) != ERR_OK) collection_unref(col);
+    enum err_code code = catalog_collection_delete(g->catalog, col->row.id, &why);
+    if (code != ERR_OK && is_stored(g, col)) {
+        registry_put_back(&g->registry, col);
+        if (e) *e = why;
         return code;
     }
     col->deleted = true;
-    LOG(INFO, "collection_deleted", F_STR("collection", col->row.name.p));
+    LOG(INFO, "collection_deleted", F_STR("collection", col->row.name.p),
+        F_STR("error", why.msg)); /* of the removal of its contents; "": they are gone */
     return ERR_OK;
 }
 

@@ -64,6 +64,7 @@ struct encoders {
     size_t n_models;     /* set once */
 };
 
+/** cfg->encode_threads threads for models of slots 0 … n_models-1. NOMEM, IO; encode_stop cleans up. */
 MUST_USE enum err_code encode_start(
     struct encoders *x, const struct config *cfg, size_t n_models, struct err *e);
 /** Ends the threads; the queue must be empty. Accepts a zeroed struct. */

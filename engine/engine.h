@@ -83,8 +83,9 @@ struct model_info {
     size_t dimensions, max_tokens, size_bytes;
     int64_t created_ms;
 };
-MUST_USE enum err_code engine_models(struct engine *g, struct arena *a, struct model_info **ret_rows,
-    size_t *ret_n, struct err *e);
+/** All base models, sorted by name. Does not block. */
+MUST_USE enum err_code engine_models(
+    struct engine *g, struct arena *a, struct model_info **ret_rows, size_t *ret_n, struct err *e);
 /** "name" or "name@version"; NOT_FOUND. Strings live as long as the engine. Does not block. */
 MUST_USE enum err_code engine_model_find(
     struct engine *g, struct str ref, struct model_info *ret, struct err *e);
@@ -102,7 +103,7 @@ struct embed_op {
     size_t n; /* ≥ 1 */
     enum embed_kind kind;
     enum queue_lane lane;
-    bool keep_long;    /* false: a text over the model's token limit is an error */
+    bool keep_long; /* false: a text over the model's token limit is an error */
     bool normalize;
     size_t dimensions; /* 0: the model's; else the first so many, renormalised if `normalize` */
     /* out */
@@ -119,7 +120,7 @@ MUST_USE enum err_code engine_embed(struct engine *g, struct embed_op *op, struc
 struct collection_spec {
     struct str name;
     enum catalog_modality modality;
-    struct str model; /* "": the default model; ignored for MODALITY_VECTOR */
+    struct str model;  /* "": the default model; ignored for MODALITY_VECTOR */
     size_t dimensions; /* MODALITY_VECTOR only */
     enum catalog_metric metric;
     const struct catalog_field *fields;
@@ -159,18 +160,18 @@ MUST_USE enum err_code engine_collection_submit(
 /** Sorted by name. Does not block. */
 MUST_USE enum err_code engine_collections(struct engine *g, struct arena *a,
     struct collection_info **ret_rows, size_t *ret_n, struct err *e);
-MUST_USE enum err_code engine_collection_get(struct engine *g, struct str name, struct arena *a,
-    struct collection_info *ret, struct err *e);
+MUST_USE enum err_code engine_collection_get(
+    struct engine *g, struct str name, struct arena *a, struct collection_info *ret, struct err *e);
 
 /* ---- writing items ---- */
 
 enum upsert_outcome { UPSERT_FAILED, UPSERT_NEW, UPSERT_REPLACED, UPSERT_UNCHANGED };
 struct upsert_item {
     /* in */
-    struct str key;       /* never empty: the caller makes an id where none is given */
-    struct str text;      /* p == NULL: none */
-    struct str metadata;  /* a JSON object as compact text with sorted keys; "{}" for none */
-    const float *vector;  /* vector collections; NULL else */
+    struct str key;      /* never empty: the caller makes an id where none is given */
+    struct str text;     /* p == NULL: none */
+    struct str metadata; /* a JSON object as compact text with sorted keys; "{}" for none */
+    const float *vector; /* vector collections; NULL else */
     size_t n_vector;
     /* out */
     enum upsert_outcome outcome;
@@ -181,7 +182,7 @@ struct upsert_op {
     struct str collection;
     struct upsert_item *items;
     size_t n;
-    bool interactive; /* a single item somebody waits for; else the bulk lane */
+    bool interactive;    /* a single item somebody waits for; else the bulk lane */
     bool all_or_nothing; /* the first bad item fails the operation (PUT of one item) */
     /* out */
     size_t n_new, n_replaced, n_unchanged, n_failed;
@@ -205,6 +206,9 @@ struct delete_op {
     /* out */
     size_t deleted;
 };
+/** Items that are not there are passed over. With a filter: those that pass it when it is evaluated.
+ * Errors: NOT_FOUND (collection; with must_exist the item: then nothing is deleted), the filter's, BUSY,
+ * TIMEOUT, DRAINING, FULL, IO, NOMEM. */
 MUST_USE enum err_code engine_delete(struct engine *g, struct delete_op *op, struct err *e);
 
 /* ---- reading items: blocking (catalog reads), call from engine_run ---- */
@@ -216,7 +220,11 @@ struct item_view {
     struct model_ref model;
     int64_t created_ms, updated_ms;
 };
-enum { VIEW_TEXT = ITEM_WITH_TEXT, VIEW_METADATA = ITEM_WITH_METADATA, VIEW_VECTOR = ITEM_WITH_VECTOR };
+enum {
+    VIEW_TEXT = ITEM_WITH_TEXT,
+    VIEW_METADATA = ITEM_WITH_METADATA,
+    VIEW_VECTOR = ITEM_WITH_VECTOR
+};
 
 /** NOT_FOUND: collection or item. */
 MUST_USE enum err_code engine_item_get(struct engine *g, struct str collection, struct str key,
@@ -246,15 +254,15 @@ struct search_op {
     const float *vector; /* NULL: none */
     size_t n_vector;
     bool has_model_version;
-    int64_t model_version; /* of `vector`; another than the collection's is VERSION */
-    struct str id;       /* p == NULL: none; like this item, itself left out */
-    size_t k, offset;    /* k ≥ 1, k + offset ≤ 10,000 */
+    int64_t model_version;       /* of `vector`; another than the collection's is VERSION */
+    struct str id;               /* p == NULL: none; like this item, itself left out */
+    size_t k, offset;            /* k ≥ 1, k + offset ≤ 10,000 */
     const struct filter *filter; /* NULL: none */
     bool has_min_score;
     float min_score;
     bool exact;
-    size_t ef;           /* 0: the collection's */
-    unsigned with;       /* VIEW_… */
+    size_t ef;     /* 0: the collection's */
+    unsigned with; /* VIEW_… */
     /* out */
     struct search_hit *hits;
     size_t n_hits;

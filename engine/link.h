@@ -22,6 +22,7 @@ struct linker {
     atomic_size_t since_idle; /* vectors linked since all was linked last */
 };
 
+/** NOMEM, IO; linker_stop cleans up. */
 MUST_USE enum err_code linker_start(struct linker *l, struct engine *g, struct err *e);
 /** Ends the threads; what waits stays waiting. Accepts a zeroed struct. */
 void linker_stop(struct linker *l);

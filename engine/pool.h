@@ -16,6 +16,7 @@ struct pool {
     size_t n_threads;
 };
 
+/** NOMEM, IO; pool_stop cleans up. */
 MUST_USE enum err_code pool_start(struct pool *p, const struct config *cfg, struct err *e);
 /** Ends the threads; the queue must be empty. Accepts a zeroed struct. */
 void pool_stop(struct pool *p);

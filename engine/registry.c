@@ -91,6 +91,13 @@ enum err_code registry_add(struct registry *r, struct collection *col, struct er
     return code;
 }
 
+void registry_put_back(struct registry *r, struct collection *col)
+{
+    collection_ref(col);
+    enum err_code code = registry_add(r, col, NULL);
+    ASSERT_BUG(code == ERR_OK); /* only growing can fail, and its place is still free */
+}
+
 void registry_remove(struct registry *r, struct collection *col)
 {
     bool found;

@@ -62,6 +62,7 @@ struct writer {
     bool (*fail_publish)(void);
 };
 
+/** NOMEM, IO; writer_stop cleans up. */
 MUST_USE enum err_code writer_start(struct writer *w, struct engine *g, struct err *e);
 /** Ends the thread; nothing may be under way. Accepts a zeroed struct. */
 void writer_stop(struct writer *w);

@@ -136,6 +136,8 @@ START_TEST(full_disk_writes_nothing_and_recovers)
     struct collection_op col = { .action = COLLECTION_PUT,
         .spec = { .name = STR("v"), .modality = MODALITY_VECTOR, .dimensions = 3 } };
     ck_assert_err(rig_collection(&r, &c, &col), ERR_FULL);
+    struct collection_op del = { .action = COLLECTION_DELETE, .spec = { .name = STR("default") } };
+    ck_assert_err(rig_collection(&r, &c, &del), ERR_FULL);         /* and it is still there: */
     ck_assert_uint_eq(rig_find(&r, "default", "w1", 60, key), 50); /* reads go on */
     fault_disk_full(false);
     rig_check_items(&r, "default", 50);
