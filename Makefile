@@ -97,7 +97,8 @@ COMMIT = $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 .SUFFIXES:
-SUB = $(MAKE) --no-print-directory
+# As many jobs as there are cores, unless the caller said how many.
+SUB = $(MAKE) --no-print-directory $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc 2>/dev/null || echo 1))
 
 all: $(ARCHIVES) $(BINARY)
 
