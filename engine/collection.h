@@ -32,6 +32,7 @@ struct generation {
         *model;          /* set once; NULL: a vector collection, or a model that is not there */
     int64_t version;     /* set once; 0: a vector collection */
     struct index *index; /* set once; locks for itself */
+    atomic_bool abandoned;     /* its collection was deleted: not worth linking */
     /* guarded by linker.lock */
     struct generation *link_next;
     bool link_waiting;

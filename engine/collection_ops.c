@@ -242,6 +242,8 @@ static enum err_code delete_collection(struct engine *g, struct collection_op *o
         return code;
     }
     col->deleted = true;
+    AUTO_GENERATION struct generation *gen = collection_generation(col);
+    atomic_store(&gen->abandoned, true);
     LOG(INFO, "collection_deleted", F_STR("collection", col->row.name.p),
         F_STR("error", why.msg)); /* of the removal of its contents; "": they are gone */
     return ERR_OK;

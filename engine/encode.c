@@ -66,7 +66,7 @@ static bool is_text_fault(enum err_code code)
 static void fail_job(struct encode_job *job, const struct err *why)
 {
     struct encode_request *r = job->request;
-    atomic_store_explicit(&r->hopeless, true, memory_order_relaxed);
+    atomic_store(&r->hopeless, why);
     for (size_t i = 0; i < job->n; i++)
         r->texts[job->first + i].failure = why;
 }
@@ -128,8 +128,9 @@ static void add_job(struct encode_thread *t, struct encoder_workspace *w, struct
         fail_job(job, &too_late);
         return;
     }
-    if (atomic_load_explicit(&r->hopeless, memory_order_relaxed)) {
-        fail_job(job, &too_late); /* the op already fails with the first reason found */
+    const struct err *hopeless = atomic_load(&r->hopeless);
+    if (hopeless) {
+        fail_job(job, hopeless);
         return;
     }
     if (!reserve_members(t, *n + job->n)) {
@@ -259,7 +260,7 @@ void encode_push(struct encoders *x, struct encode_request *r)
     struct encode_job *jobs = r->jobs;
     enum queue_lane lane = r->lane;
     atomic_init(&r->jobs_left, n);
-    atomic_init(&r->hopeless, false);
+    atomic_init(&r->hopeless, NULL);
     r->pushed_ns = time_mono_ns();
     for (size_t i = 0; i < n; i++) {
         enum err_code code = queue_push(x->queue, lane, &jobs[i].node);

@@ -51,7 +51,7 @@ struct encode_request {
     struct encode_job *jobs;
     size_t n_jobs;
     atomic_size_t jobs_left;
-    atomic_bool hopeless; /* a text failed for want of time or memory: the rest is skipped */
+    _Atomic(const struct err *) hopeless; /* static: out of time or memory, the rest is skipped */
 };
 
 struct encode_thread;

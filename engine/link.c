@@ -82,28 +82,37 @@ static void all_linked(struct linker *l)
         LOG(DEBUG, "index_linked", F_UINT("vectors", n));
 }
 
+/* One slice; *ret_n of 0: nothing waits, or nobody will search it any more. */
+static enum err_code link_slice(struct linker *l, struct generation *gen,
+    struct index_scratch **scratch, size_t *ret_n, struct err *e)
+{
+    *ret_n = 0;
+    if (atomic_load(&gen->abandoned)) return ERR_OK;
+    if (!*scratch) *scratch = index_scratch_new();
+    if (!*scratch) return err_set(e, ERR_NOMEM, "out of memory for linking");
+    enum err_code code = index_link(gen->index, LINK_SLICE, *scratch, ret_n, e);
+    if (*ret_n) {
+        metric_add(&linked_total, NULL, (double)*ret_n);
+        atomic_fetch_add(&l->since_idle, *ret_n);
+        writer_nudge(&l->engine->writer);
+        engine__gauges(l->engine);
+    }
+    return code;
+}
+
 static void link_main(void *arg)
 {
     struct linker *l = arg;
-    struct index_scratch *scratch = index_scratch_new();
+    struct index_scratch *scratch = NULL;
     struct generation *gen;
     uint64_t epoch;
     bool complained = false;
 
     thread_nice(LINK_NICE);
     while ((gen = next_generation(l, &epoch)) != NULL) {
-        size_t n = 0;
+        size_t n;
         struct err e = ERR_INIT;
-        if (!scratch) scratch = index_scratch_new();
-        enum err_code code = scratch ? index_link(gen->index, LINK_SLICE, scratch, &n, &e)
-                                     : err_set(&e, ERR_NOMEM, "out of memory for linking");
-        if (n) {
-            metric_add(&linked_total, NULL, (double)n);
-            atomic_fetch_add(&l->since_idle, n);
-            writer_nudge(&l->engine->writer);
-            engine__gauges(l->engine);
-        }
-        if (code != ERR_OK) {
+        if (link_slice(l, gen, &scratch, &n, &e) != ERR_OK) {
             if (!complained) LOG(WARN, "link_failed", F_STR("error", e.msg));
             complained = true;
             rest(l);

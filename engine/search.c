@@ -188,7 +188,7 @@ static void encode_finished(struct encode_request *r)
     s->base.encode_permits = 0;
     if (s->text.failure) {
         struct err why = *s->text.failure;
-        memcpy(why.field, "/text", sizeof "/text");
+        if (!encode_fatal(r)) memcpy(why.field, "/text", sizeof "/text");
         engine__finish(op, &why);
         return;
     }

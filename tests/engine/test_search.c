@@ -183,6 +183,7 @@ START_TEST(past_its_deadline)
     struct search_op op = { .collection = STR("default"), .text = STR("w1"), .k = 1 };
     op.op.deadline_ns = 1;
     ck_assert_err(rig_search(&r, &c, &op), ERR_TIMEOUT);
+    ck_assert_str_eq(op.op.err.field, ""); /* not the text's fault */
     struct search_op by_id = { .collection = STR("default"), .id = STR("a"), .k = 1 };
     by_id.op.deadline_ns = 1;
     ck_assert_err(rig_search(&r, &c, &by_id), ERR_TIMEOUT);
