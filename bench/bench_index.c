@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/fileio.h"
@@ -79,8 +80,8 @@ static struct matrix make_clusters(size_t n, size_t dim, uint64_t seed, uint64_t
     for (size_t i = 0; i < n; i++) {
         const float *c = centres + rng_below(&r, CENTRES) * dim;
         for (size_t d = 0; d < dim; d++)
-            x.v[i * dim + d] = c[d] +
-                (float)(0.8 * rng_normal(&r) / (1.0 + 8.0 * (double)d / (double)dim));
+            x.v[i * dim + d] =
+                c[d] + (float)(0.8 * rng_normal(&r) / (1.0 + 8.0 * (double)d / (double)dim));
     }
     mem_free(centres);
     return x;
@@ -155,18 +156,20 @@ static void build(struct bench *b, unsigned n_threads)
     for (size_t i = 0; i < b->n; i++)
         if (index_put(b->ix, i, b->data.v + i * b->data.dim, &e) != ERR_OK) die(e.msg);
     double put_s = seconds_since(start);
+    clock_t cpu = clock();
     start = time_mono_ns();
     struct thread t[64] = { 0 };
     for (unsigned i = 1; i < n_threads; i++)
         if (thread_start(&t[i], "link", link_all, b->ix, &e) != ERR_OK) die(e.msg);
     link_all(b->ix);
-    for (unsigned i = 1; i < n_threads; i++) thread_join(&t[i]);
-    double link_s = seconds_since(start);
+    for (unsigned i = 1; i < n_threads; i++)
+        thread_join(&t[i]);
+    double link_s = seconds_since(start), cpu_s = (double)(clock() - cpu) / CLOCKS_PER_SEC;
     struct index_stats st;
     index_stats(b->ix, &st);
     char note[160];
-    snprintf(note, sizeof note, "n=%zu dim=%zu put=%.2fs link=%.2fs bytes=%zu levels=%zu", st.live,
-        st.dim, put_s, link_s, st.size_bytes, st.max_level);
+    snprintf(note, sizeof note, "n=%zu dim=%zu put=%.2fs link=%.2fs cpu=%.2fs bytes=%zu levels=%zu",
+        st.live, st.dim, put_s, link_s, cpu_s, st.size_bytes, st.max_level);
     row(b, "link", "", n_threads, b->o.ef_construction, (double)b->n / link_s, -1, NULL, note);
 }
 
@@ -177,16 +180,19 @@ static int by_value(const void *a, const void *b)
 }
 
 /** Share of the true scores reached: a hit counts if its score is at least that of the true k-th one. */
-static double recall_of(const struct index_hit *got, size_t n, const struct index_hit *want, size_t m)
+static double recall_of(
+    const struct index_hit *got, size_t n, const struct index_hit *want, size_t m)
 {
     if (m == 0) return 1;
     size_t right = 0;
-    for (size_t i = 0; i < n && i < m; i++) right += got[i].score >= want[m - 1].score;
+    for (size_t i = 0; i < n && i < m; i++)
+        right += got[i].score >= want[m - 1].score;
     return (double)right / (double)m;
 }
 
 /** All queries with q's settings. truth NULL: store them as the truth. */
-static double run(struct bench *b, struct index_query q, bool as_truth, double *ret_recall, double us[2])
+static double run(
+    struct bench *b, struct index_query q, bool as_truth, double *ret_recall, double us[2])
 {
     struct err e = ERR_INIT;
     double recall = 0, *times = must(mem_alloc(b->n_queries, sizeof *times));
@@ -253,7 +259,8 @@ static void choose_ids(struct bench *b, const char *how, size_t n_pass, uint64_t
     }
     qsort(order, b->n, sizeof *order, by_distance);
     memset(bits, 0, (b->n + 63) / 64 * 8);
-    for (size_t i = 0; i < n_pass; i++) bits[order[i].i / 64] |= UINT64_C(1) << (order[i].i % 64);
+    for (size_t i = 0; i < n_pass; i++)
+        bits[order[i].i / 64] |= UINT64_C(1) << (order[i].i % 64);
     mem_free(order);
 }
 
@@ -291,16 +298,26 @@ static void read_arguments(struct bench *b, int argc, char **argv)
     b->n_queries = 1000;
     for (int i = 1; i + 1 < argc; i += 2) {
         const char *name = argv[i], *value = argv[i + 1];
-        if (!strcmp(name, "--n")) b->n = strtoul(value, NULL, 10);
-        else if (!strcmp(name, "--dim")) dim = strtoul(value, NULL, 10);
-        else if (!strcmp(name, "--queries")) b->n_queries = strtoul(value, NULL, 10);
-        else if (!strcmp(name, "--m")) b->o.m = strtoul(value, NULL, 10);
-        else if (!strcmp(name, "--efc")) b->o.ef_construction = strtoul(value, NULL, 10);
+        if (!strcmp(name, "--n"))
+            b->n = strtoul(value, NULL, 10);
+        else if (!strcmp(name, "--dim"))
+            dim = strtoul(value, NULL, 10);
+        else if (!strcmp(name, "--queries"))
+            b->n_queries = strtoul(value, NULL, 10);
+        else if (!strcmp(name, "--m"))
+            b->o.m = strtoul(value, NULL, 10);
+        else if (!strcmp(name, "--efc"))
+            b->o.ef_construction = strtoul(value, NULL, 10);
         else if (!strcmp(name, "--metric"))
-            b->o.metric = !strcmp(value, "l2") ? INDEX_L2 : !strcmp(value, "dot") ? INDEX_DOT : INDEX_COSINE;
-        else if (!strcmp(name, "--data")) data = value;
-        else if (!strcmp(name, "--query-data")) queries = value;
-        else die("unknown argument; see the top of bench_index.c");
+            b->o.metric = !strcmp(value, "l2") ? INDEX_L2
+                : !strcmp(value, "dot")        ? INDEX_DOT
+                                               : INDEX_COSINE;
+        else if (!strcmp(name, "--data"))
+            data = value;
+        else if (!strcmp(name, "--query-data"))
+            queries = value;
+        else
+            die("unknown argument; see the top of bench_index.c");
     }
     b->data = data ? load(data) : make_clusters(b->n, dim, 1, 77);
     if (b->n > b->data.n || data) b->n = b->data.n;
@@ -328,7 +345,8 @@ int main(int argc, char **argv)
     b.n_truth = must(mem_alloc(b.n_queries, sizeof *b.n_truth));
     char host[64] = "";
     gethostname(host, sizeof host - 1);
-    printf("# machine=%s cores=%u kernels=%s commit=%s n=%zu dim=%zu queries=%zu m=%zu efc=%zu metric=%d\n",
+    printf("# machine=%s cores=%u kernels=%s commit=%s n=%zu dim=%zu queries=%zu m=%zu efc=%zu "
+           "metric=%d\n",
         host, thread_cores(), b.o.kernels->name, KINDRED_COMMIT, b.n, b.o.dim, b.n_queries, b.o.m,
         b.o.ef_construction, b.o.metric);
     printf("bench,config,threads,ef,rate_per_s,recall_at_10,p50_us,p99_us,note\n");
@@ -342,7 +360,8 @@ int main(int argc, char **argv)
     index_scratch_free(b.s);
     mem_free(b.truth);
     mem_free(b.n_truth);
-    if (b.queries.v < b.data.v || b.queries.v >= b.data.v + b.data.n * b.data.dim) mem_free(b.queries.v);
+    if (b.queries.v < b.data.v || b.queries.v >= b.data.v + b.data.n * b.data.dim)
+        mem_free(b.queries.v);
     mem_free(b.data.v);
     return 0;
 }

@@ -16,13 +16,14 @@ struct quad {
     size_t computed;
 };
 
-static enum err_code quad_flush(const struct index *ix, const struct index_query *q,
-    struct quad *f, struct index_scratch *s, struct err *e)
+static enum err_code quad_flush(const struct index *ix, const struct index_query *q, struct quad *f,
+    struct index_scratch *s, struct err *e)
 {
     const float *rows[4];
     float d[4];
     if (f->n == 0) return ERR_OK;
-    for (size_t j = 0; j < 4; j++) rows[j] = index__row(ix, f->nodes[j < f->n ? j : 0]);
+    for (size_t j = 0; j < 4; j++)
+        rows[j] = index__row(ix, f->nodes[j < f->n ? j : 0]);
     index__distance4(ix, ix->o.metric, s->query, rows, d);
     for (size_t j = 0; j < f->n; j++)
         if (d[j] <= s->top.bound) top__offer(&s->top, d[j], f->nodes[j], f->ids[j]);
@@ -83,8 +84,8 @@ static enum err_code scan_ids(const struct index *ix, const struct index_query *
     return ERR_OK;
 }
 
-enum err_code exact__allowed(const struct index *ix, const struct index_query *q,
-    struct index_scratch *s, struct err *e)
+enum err_code exact__allowed(
+    const struct index *ix, const struct index_query *q, struct index_scratch *s, struct err *e)
 {
     const struct index_allow *a = q->allow;
     struct quad f = { .n = 0 };

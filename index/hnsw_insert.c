@@ -15,11 +15,14 @@
  * A node above the top layer holds entry_lock throughout, so that the top grows
  * one node at a time (one in m^level nodes does that).
  *
- * INDEX_DOT: a graph built by the dot product alone holds the longest vectors
- * in every list; half of the nodes cannot be reached (measured on lengths of
- * 1/20 to 20). Built by L2 alone, it is hard to climb to the long ones, which
- * are the answers (recall 0.68, shared lists above 0.95). So each list is shared: one
- * half chosen by L2, then the other by the product.
+ * The graph is built by L2 distance, whatever it is searched by. For cosine
+ * that is the same order, but 1 - dot of two vectors that nearly agree is
+ * rounding noise, and lists chosen by noise fall apart into islands; the L2
+ * distance of near vectors is exact. INDEX_DOT: by L2 alone it is hard to climb
+ * to the long vectors, which are the answers (recall 0.68 on lengths of 1/20 to
+ * 20); by the product alone the long ones are in every list and half of the
+ * nodes cannot be reached. So each list is shared: one half chosen by L2, then
+ * the other by the product (recall above 0.95, all but a few reached).
  *
  * Equal vectors: Algorithm 4 degenerates on them: lists fill up with equals
  * that all point at each other and nothing leads out, or in. So a node whose
@@ -55,7 +58,8 @@ static bool is_shadowed(const struct index *ix, enum metric_kind metric, uint64_
     for (size_t i = 0; i < n; i += 4) {
         const float *rows[4];
         float d[4];
-        for (size_t j = 0; j < 4; j++) rows[j] = index__row(ix, chosen[i + j < n ? i + j : i]);
+        for (size_t j = 0; j < 4; j++)
+            rows[j] = index__row(ix, chosen[i + j < n ? i + j : i]);
         index__distance4(ix, metric, q, rows, d);
         for (size_t j = 0; j < 4; j++)
             if (d[j] < distance) return true;
@@ -71,7 +75,8 @@ static size_t choose(const struct index *ix, enum metric_kind metric, const uint
     size_t chosen = have;
     for (size_t i = 0; i < n && chosen < max; i++) {
         bool known = false;
-        for (size_t j = 0; j < have; j++) known |= list[j] == key_node(cands[i]);
+        for (size_t j = 0; j < have; j++)
+            known |= list[j] == key_node(cands[i]);
         if (known || is_shadowed(ix, metric, cands[i], list + have, chosen - have)) continue;
         list[chosen++] = key_node(cands[i]);
     }
@@ -89,7 +94,8 @@ static void sort_keys(uint64_t *v, size_t n)
     for (size_t i = 1; i < n; i++) {
         uint64_t x = v[i];
         size_t j = i;
-        for (; j > 0 && v[j - 1] > x; j--) v[j] = v[j - 1];
+        for (; j > 0 && v[j - 1] > x; j--)
+            v[j] = v[j - 1];
         v[j] = x;
     }
 }
@@ -107,7 +113,8 @@ static void shrink_list(struct index *ix, uint32_t node, _Atomic uint32_t *links
     for (size_t pass = 0; pass < ix->n_link_metrics; pass++) {
         enum metric_kind metric = ix->link_metrics[pass];
         index__distances(ix, metric, index__row(ix, node), s->batch, max + 1, s->batch_distance);
-        for (size_t i = 0; i <= max; i++) pool[i] = key_make(s->batch_distance[i], s->batch[i]);
+        for (size_t i = 0; i <= max; i++)
+            pool[i] = key_make(s->batch_distance[i], s->batch[i]);
         sort_keys(pool, max + 1);
         n_kept = choose(ix, metric, pool, max + 1, kept, n_kept, share(ix, max, pass));
     }
@@ -115,13 +122,14 @@ static void shrink_list(struct index *ix, uint32_t node, _Atomic uint32_t *links
         atomic_store_explicit(&links[i], i < n_kept ? kept[i] : NODE_NONE, memory_order_release);
 }
 
-static void add_link(struct index *ix, uint32_t from, uint32_t newcomer, unsigned layer,
-    struct index_scratch *s)
+static void add_link(
+    struct index *ix, uint32_t from, uint32_t newcomer, unsigned layer, struct index_scratch *s)
 {
     AUTO_LOCK(node_lock(ix, from));
     _Atomic uint32_t *links = index__links(ix, from, layer);
     size_t max = index__max_links(ix, layer), n = 0;
-    while (n < max && atomic_load_explicit(&links[n], memory_order_relaxed) != NODE_NONE) n++;
+    while (n < max && atomic_load_explicit(&links[n], memory_order_relaxed) != NODE_NONE)
+        n++;
     if (n < max)
         atomic_store_explicit(&links[n], newcomer, memory_order_release);
     else
@@ -158,7 +166,8 @@ static enum err_code find_neighbours(const struct index *ix, uint32_t node, unsi
     uint64_t entry, struct index_scratch *s, uint32_t *ret_twin, struct err *e)
 {
     unsigned top = (unsigned)(entry >> 32) < level ? (unsigned)(entry >> 32) : level;
-    for (unsigned l = 0; l <= top; l++) s->n_chosen[l] = 0;
+    for (unsigned l = 0; l <= top; l++)
+        s->n_chosen[l] = 0;
     for (size_t pass = 0; pass < ix->n_link_metrics; pass++) {
         struct layer_search ls = { .query = index__row(ix, node),
             .metric = ix->link_metrics[pass],
@@ -186,7 +195,8 @@ static enum err_code make_upper(struct index *ix, uint32_t node, unsigned level,
     if (level > 0) {
         lists = mem_alloc(level * ix->o.m, sizeof *lists);
         if (!lists) return err_set(e, ERR_NOMEM, "out of memory for the index");
-        for (size_t i = 0; i < level * ix->o.m; i++) atomic_init(&lists[i], NODE_NONE);
+        for (size_t i = 0; i < level * ix->o.m; i++)
+            atomic_init(&lists[i], NODE_NONE);
         atomic_fetch_add(&ix->upper_bytes, level * ix->o.m * sizeof *lists);
     }
     *index__upper(ix, node) = lists;
@@ -227,8 +237,7 @@ enum err_code hnsw__link(struct index *ix, uint32_t node, struct index_scratch *
 {
     unsigned level = hnsw__level(ix, node);
     uint64_t entry = atomic_load_explicit(&ix->entry, memory_order_acquire);
-    if (entry != ENTRY_NONE && level <= entry >> 32)
-        return link_from(ix, node, level, entry, s, e);
+    if (entry != ENTRY_NONE && level <= entry >> 32) return link_from(ix, node, level, entry, s, e);
 
     mutex_lock(&ix->entry_lock);
     entry = atomic_load_explicit(&ix->entry, memory_order_acquire);
@@ -237,8 +246,8 @@ enum err_code hnsw__link(struct index *ix, uint32_t node, struct index_scratch *
     return code;
 }
 
-enum err_code index_link(struct index *ix, size_t max, struct index_scratch *s, size_t *ret_linked,
-    struct err *e)
+enum err_code index_link(
+    struct index *ix, size_t max, struct index_scratch *s, size_t *ret_linked, struct err *e)
 {
     size_t n = 0;
     for (uint32_t node; n < max && store__claim(ix, &node); n++) {

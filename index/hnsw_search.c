@@ -32,21 +32,26 @@ static inline void prefetch_row(const struct index *ix, uint32_t node)
     const char *p = (const char *)index__row(ix, node);
     size_t bytes = ix->row_floats * sizeof(float);
     if (bytes > PREFETCH_BYTES) bytes = PREFETCH_BYTES;
-    for (size_t at = 0; at < bytes; at += CACHE_LINE) __builtin_prefetch(p + at);
+    for (size_t at = 0; at < bytes; at += CACHE_LINE)
+        __builtin_prefetch(p + at);
 }
 
 void index__distances(const struct index *ix, enum metric_kind metric, const float *q,
     const uint32_t *nodes, size_t n, float *ret)
 {
-    for (size_t i = 0; i < n && i < 4; i++) prefetch_row(ix, nodes[i]);
+    for (size_t i = 0; i < n && i < 4; i++)
+        prefetch_row(ix, nodes[i]);
     for (size_t i = 0; i < n; i += 4) {
         const float *rows[4];
         float d[4];
         size_t k = n - i < 4 ? n - i : 4;
-        for (size_t j = i + 4; j < n && j < i + 8; j++) prefetch_row(ix, nodes[j]);
-        for (size_t j = 0; j < 4; j++) rows[j] = index__row(ix, nodes[i + (j < k ? j : 0)]);
+        for (size_t j = i + 4; j < n && j < i + 8; j++)
+            prefetch_row(ix, nodes[j]);
+        for (size_t j = 0; j < 4; j++)
+            rows[j] = index__row(ix, nodes[i + (j < k ? j : 0)]);
         index__distance4(ix, metric, q, rows, d);
-        for (size_t j = 0; j < k; j++) ret[i + j] = d[j];
+        for (size_t j = 0; j < k; j++)
+            ret[i + j] = d[j];
     }
 }
 
@@ -66,8 +71,8 @@ static size_t gather(const struct index *ix, uint32_t node, unsigned layer, stru
     return n;
 }
 
-uint64_t hnsw__descend(const struct index *ix, const struct layer_search *ls, uint64_t entry,
-    struct index_scratch *s)
+uint64_t hnsw__descend(
+    const struct index *ix, const struct layer_search *ls, uint64_t entry, struct index_scratch *s)
 {
     uint32_t at = (uint32_t)entry;
     float best;

@@ -42,7 +42,8 @@ static void lay_out(struct index *ix)
     ix->m0 = 2 * ix->o.m;
     size_t node_bytes = (ix->row_floats + ix->m0) * 4 + sizeof(struct node_meta) + sizeof(void *);
     ix->block_shift = SHIFT_MAX;
-    while (node_bytes << ix->block_shift > BLOCK_BYTES_MAX) ix->block_shift--;
+    while (node_bytes << ix->block_shift > BLOCK_BYTES_MAX)
+        ix->block_shift--;
 
     size_t nodes = (size_t)1 << ix->block_shift;
     ix->block_mask = (uint32_t)nodes - 1;
@@ -60,14 +61,15 @@ enum err_code index_new(const struct index_options *o, struct index **ret_ix, st
     memset(ix, 0, sizeof *ix);
     ix->o = *o;
     if (!ix->o.kernels) ix->o.kernels = vec_select(VEC_BEST);
-    ix->link_metrics[ix->n_link_metrics++] = o->metric == INDEX_DOT ? INDEX_L2 : o->metric;
+    ix->link_metrics[ix->n_link_metrics++] = INDEX_L2;
     if (o->metric == INDEX_DOT) ix->link_metrics[ix->n_link_metrics++] = INDEX_DOT;
     lay_out(ix);
     ix->level_scale = 1.0 / log((double)o->m);
     atomic_init(&ix->entry, ENTRY_NONE);
     rwlock_init(&ix->ids_lock, RANK_INDEX);
     mutex_init(&ix->entry_lock, RANK_INDEX_ENTRY);
-    for (size_t i = 0; i < NODE_LOCKS; i++) mutex_init(&ix->node_locks[i], RANK_INDEX_NODE);
+    for (size_t i = 0; i < NODE_LOCKS; i++)
+        mutex_init(&ix->node_locks[i], RANK_INDEX_NODE);
     u64_map_init(&ix->ids);
     *ret_ix = ix;
     return ERR_OK;
@@ -78,7 +80,8 @@ void index_free(struct index *ix)
     if (!ix) return;
     store__free(ix);
     u64_map_done(&ix->ids);
-    for (size_t i = 0; i < NODE_LOCKS; i++) mutex_done(&ix->node_locks[i]);
+    for (size_t i = 0; i < NODE_LOCKS; i++)
+        mutex_done(&ix->node_locks[i]);
     mutex_done(&ix->entry_lock);
     rwlock_done(&ix->ids_lock);
     mem_free(ix);
@@ -159,8 +162,8 @@ enum err_code index_get(const struct index *ix, uint64_t id, float *ret_vector, 
 {
     uint32_t node;
     if (!find_node(ix, id, &node))
-        return err_set(e, ERR_NOT_FOUND, "the index has no vector with id %llu",
-            (unsigned long long)id);
+        return err_set(
+            e, ERR_NOT_FOUND, "the index has no vector with id %llu", (unsigned long long)id);
     memcpy(ret_vector, index__row(ix, node), ix->o.dim * sizeof *ret_vector);
     return ERR_OK;
 }
@@ -172,7 +175,8 @@ void index_stats(const struct index *ix, struct index_stats *ret)
     const struct store_dir *d = atomic_load(&ix->dir);
     uint64_t entry = atomic_load(&ix->entry);
     size_t bytes = sizeof *ix + ix->n_blocks * ix->block_bytes + atomic_load(&ix->upper_bytes);
-    for (; d; d = d->older) bytes += sizeof *d + d->cap * sizeof d->blocks[0];
+    for (; d; d = d->older)
+        bytes += sizeof *d + d->cap * sizeof d->blocks[0];
     bytes += ix->ids.cap * (sizeof *ix->ids.keys + sizeof *ix->ids.values + sizeof *ix->ids.used);
     ret->live = ix->ids.n;
     ret->deleted = atomic_load(&ix->n_nodes) - ix->ids.n;

@@ -33,16 +33,18 @@ enum {
 };
 
 struct index_options {
-    size_t dim;                /* 1…INDEX_DIM_MAX */
+    size_t dim; /* 1…INDEX_DIM_MAX */
     enum metric_kind metric;
-    size_t m;                  /* links a node and layer (2m on layer 0) */
-    size_t ef_construction;    /* 8…2000 */
-    size_t ef_search;          /* default ef of a search */
-    uint64_t seed;             /* level draws */
+    size_t m;               /* links a node and layer (2m on layer 0) */
+    size_t ef_construction; /* 8…2000 */
+    size_t ef_search;       /* default ef of a search */
+    uint64_t seed;          /* level draws */
     const struct vec_kernels *kernels;
 };
 #define INDEX_OPTIONS_DEFAULTS                                                                     \
-    { .metric = INDEX_COSINE, .m = 16, .ef_construction = 200, .ef_search = 128, .seed = 1 }
+    {                                                                                              \
+        .metric = INDEX_COSINE, .m = 16, .ef_construction = 200, .ef_search = 128, .seed = 1       \
+    }
 
 struct index;         /* see index_internal.h */
 struct index_scratch; /* one thread's visited set and heaps */
@@ -60,10 +62,10 @@ struct index_hit {
 };
 
 struct index_query {
-    const float *vector; /* [dim], finite; need not be normalised */
-    size_t k;            /* 1…INDEX_K_MAX */
-    size_t ef;           /* 0: the default; raised to k if smaller; ≤ INDEX_EF_MAX */
-    bool exact;          /* scan everything */
+    const float *vector;             /* [dim], finite; need not be normalised */
+    size_t k;                        /* 1…INDEX_K_MAX */
+    size_t ef;                       /* 0: the default; raised to k if smaller; ≤ INDEX_EF_MAX */
+    bool exact;                      /* scan everything */
     const struct index_allow *allow; /* NULL: all */
     bool has_min_score;
     float min_score;     /* hits below are left out */
@@ -71,9 +73,9 @@ struct index_query {
 };
 
 struct index_stats {
-    size_t live;     /* ids that a search can return */
-    size_t deleted;  /* tombstones still holding memory */
-    size_t pending;  /* live but not linked yet: scanned exactly */
+    size_t live;    /* ids that a search can return */
+    size_t deleted; /* tombstones still holding memory */
+    size_t pending; /* live but not linked yet: scanned exactly */
     size_t size_bytes;
     size_t dim, max_level;
 };
@@ -91,8 +93,7 @@ const struct index_options *index_options(const struct index *ix);
  * Errors: INVALID, NOMEM, LIMIT (2^32-1 nodes). On error the old vector stays.
  * Threads: any number, together with searches, links and deletes.
  */
-MUST_USE enum err_code index_put(
-    struct index *ix, uint64_t id, const float *vector, struct err *e);
+MUST_USE enum err_code index_put(struct index *ix, uint64_t id, const float *vector, struct err *e);
 /** Tombstone; false: was not there. Threads: as index_put. */
 bool index_delete(struct index *ix, uint64_t id);
 bool index_contains(const struct index *ix, uint64_t id);
@@ -105,8 +106,8 @@ MUST_USE enum err_code index_get(
  * Threads: any number at once, each with its own scratch; searches go on meanwhile.
  * ERR_NOMEM leaves the vector waiting (it stays exactly scanned).
  */
-MUST_USE enum err_code index_link(struct index *ix, size_t max, struct index_scratch *s,
-    size_t *ret_linked, struct err *e);
+MUST_USE enum err_code index_link(
+    struct index *ix, size_t max, struct index_scratch *s, size_t *ret_linked, struct err *e);
 
 /** Scratch grows with the index. NULL: no memory. */
 struct index_scratch *index_scratch_new(void);

@@ -40,7 +40,7 @@
 #define NODE_NONE UINT32_MAX
 enum {
     LEVEL_MAX = 16,
-    NODE_LOCKS = 512,      /* stripes; a power of two */
+    NODE_LOCKS = 512, /* stripes; a power of two */
     LINKS_MAX = 2 * INDEX_M_MAX,
     DEADLINE_STRIDE = 256, /* distances between two looks at the clock */
 };
@@ -54,10 +54,11 @@ enum node_state {
 
 struct node_meta { /* 16 bytes, four to a cache line */
     uint64_t id;
-    _Atomic uint32_t twin; /* next node with the very same vector that hangs on the same graph node */
+    _Atomic uint32_t
+        twin; /* next node with the very same vector that hangs on the same graph node */
     _Atomic uint8_t state; /* enum node_state */
     uint8_t level;
-    bool is_twin;          /* linked through a twin list, has no links of its own */
+    bool is_twin; /* linked through a twin list, has no links of its own */
 };
 
 /** Block pointers. A grown copy replaces it; the older ones live until the index is freed, since a
@@ -71,7 +72,7 @@ struct store_dir {
 struct index {
     /* set once by index_new */
     struct index_options o;
-    enum metric_kind link_metrics[2]; /* what the graph is built by; see hnsw_insert.c */
+    enum metric_kind link_metrics[2]; /* L2, and the dot product if that is the metric */
     size_t n_link_metrics;
     size_t row_floats, m0; /* dim rounded up to 16; links on layer 0 */
     unsigned block_shift;
@@ -88,8 +89,8 @@ struct index {
     _Atomic uint32_t link_cursor; /* no node below it waits for a linker */
     atomic_size_t live, pending, upper_bytes;
     struct rwlock ids_lock;
-    struct u64_map ids;   /* guarded by ids_lock: id -> its one live node */
-    size_t n_blocks;      /* guarded by ids_lock */
+    struct u64_map ids; /* guarded by ids_lock: id -> its one live node */
+    size_t n_blocks;    /* guarded by ids_lock */
     struct mutex entry_lock;
     struct mutex node_locks[NODE_LOCKS];
 };
@@ -151,7 +152,8 @@ static inline void index__distance4(const struct index *ix, enum metric_kind met
         return;
     }
     ix->o.kernels->dot4(q, rows, ix->o.dim, ret);
-    for (int j = 0; j < 4; j++) ret[j] = -ret[j];
+    for (int j = 0; j < 4; j++)
+        ret[j] = -ret[j];
 }
 /** ret[i] = distance(q, nodes[i]) for n nodes. */
 void index__distances(const struct index *ix, enum metric_kind metric, const float *q,
@@ -237,7 +239,7 @@ struct index_scratch {
     struct key_heap cands; /* smallest on top: to be expanded */
     struct key_heap found; /* largest on top: best so far */
     struct top top;
-    float *query;          /* [query_cap], as store__write_row leaves it */
+    float *query; /* [query_cap], as store__write_row leaves it */
     size_t query_cap;
     uint32_t batch[LINKS_MAX + 1]; /* the nodes at hand, and their distances */
     float batch_distance[LINKS_MAX + 1];
@@ -260,8 +262,8 @@ struct layer_search {
     size_t max_distances;            /* give up beyond; 0: never */
 };
 /** Greedy walk from the entry point down to the layer above ls->layer: the nearest node's key. */
-uint64_t hnsw__descend(const struct index *ix, const struct layer_search *ls, uint64_t entry,
-    struct index_scratch *s);
+uint64_t hnsw__descend(
+    const struct index *ix, const struct layer_search *ls, uint64_t entry, struct index_scratch *s);
 /** Algorithm 2 from node `start`: s->found, largest on top. LIMIT (without a message): gave up.
  * Also TIMEOUT, NOMEM. */
 MUST_USE enum err_code hnsw__search_layer(const struct index *ix, const struct layer_search *ls,
@@ -279,5 +281,5 @@ MUST_USE enum err_code hnsw__link(
 MUST_USE enum err_code exact__scan(const struct index *ix, const struct index_query *q,
     uint32_t first, struct index_scratch *s, struct err *e);
 /** The nodes of the allowed ids. */
-MUST_USE enum err_code exact__allowed(const struct index *ix, const struct index_query *q,
-    struct index_scratch *s, struct err *e);
+MUST_USE enum err_code exact__allowed(
+    const struct index *ix, const struct index_query *q, struct index_scratch *s, struct err *e);

@@ -73,7 +73,8 @@ enum err_code key_heap__reserve(struct key_heap *h, size_t cap)
 void key_heap__push_min(struct key_heap *h, uint64_t key)
 {
     size_t i = h->n++;
-    for (; i > 0 && h->v[(i - 1) / 2] > key; i = (i - 1) / 2) h->v[i] = h->v[(i - 1) / 2];
+    for (; i > 0 && h->v[(i - 1) / 2] > key; i = (i - 1) / 2)
+        h->v[i] = h->v[(i - 1) / 2];
     h->v[i] = key;
 }
 
@@ -94,7 +95,8 @@ uint64_t key_heap__pop_min(struct key_heap *h)
 void key_heap__push_max(struct key_heap *h, uint64_t key)
 {
     size_t i = h->n++;
-    for (; i > 0 && h->v[(i - 1) / 2] < key; i = (i - 1) / 2) h->v[i] = h->v[(i - 1) / 2];
+    for (; i > 0 && h->v[(i - 1) / 2] < key; i = (i - 1) / 2)
+        h->v[i] = h->v[(i - 1) / 2];
     h->v[i] = key;
 }
 

@@ -24,8 +24,8 @@
 #include <math.h>
 
 enum {
-    SCAN_FACTOR = 40,   /* 4*c above, as measured by bench_index */
-    META_SHARE = 16,    /* a scan's look at a node that is not allowed, in distances: 1/16 */
+    SCAN_FACTOR = 40,    /* 4*c above, as measured by bench_index */
+    META_SHARE = 16,     /* a scan's look at a node that is not allowed, in distances: 1/16 */
     REPLACED_SLACK = 16, /* room beside k for ids that were seen twice while being replaced */
 };
 
@@ -34,8 +34,7 @@ static enum err_code check_query(
 {
     if (q->k < 1 || q->k > INDEX_K_MAX)
         return err_set(e, ERR_INVALID, "k must be between 1 and %d", INDEX_K_MAX);
-    if (q->ef > INDEX_EF_MAX)
-        return err_set(e, ERR_INVALID, "ef must be at most %d", INDEX_EF_MAX);
+    if (q->ef > INDEX_EF_MAX) return err_set(e, ERR_INVALID, "ef must be at most %d", INDEX_EF_MAX);
     if (q->has_min_score && isnan(q->min_score))
         return err_set(e, ERR_INVALID, "min_score is not a number");
     TRY(store__check(ix, q->vector, ret_scale, e));
@@ -58,8 +57,8 @@ static bool exact_is_cheaper(const struct index *ix, const struct index_query *q
     return a * a <= SCAN_FACTOR * (double)ef * n;
 }
 
-static enum err_code scan(const struct index *ix, const struct index_query *q,
-    struct index_scratch *s, struct err *e)
+static enum err_code scan(
+    const struct index *ix, const struct index_query *q, struct index_scratch *s, struct err *e)
 {
     size_t n = atomic_load_explicit(&ix->n_nodes, memory_order_relaxed);
     if (q->allow && q->allow->count < n / META_SHARE) return exact__allowed(ix, q, s, e);
@@ -91,8 +90,8 @@ static enum err_code walk_and_scan_tail(const struct index *ix, const struct ind
     return exact__scan(ix, q, watermark, s, e);
 }
 
-static void write_hits(const struct index_query *q, const struct top *t, struct index_hit *ret_hits,
-    size_t *ret_n)
+static void write_hits(
+    const struct index_query *q, const struct top *t, struct index_hit *ret_hits, size_t *ret_n)
 {
     size_t n = 0;
     for (; n < t->n && n < q->k; n++) {

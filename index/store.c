@@ -26,13 +26,14 @@ enum err_code store__check(
     double sums[4] = { 0 };
     size_t d = 0;
     for (; d + 4 <= ix->o.dim; d += 4)
-        for (size_t j = 0; j < 4; j++) sums[j] += (double)vector[d + j] * (double)vector[d + j];
-    for (; d < ix->o.dim; d++) sums[0] += (double)vector[d] * (double)vector[d];
+        for (size_t j = 0; j < 4; j++)
+            sums[j] += (double)vector[d + j] * (double)vector[d + j];
+    for (; d < ix->o.dim; d++)
+        sums[0] += (double)vector[d] * (double)vector[d];
     double sum = sums[0] + sums[1] + sums[2] + sums[3];
 
     if (!isfinite(sum)) {
-        for (d = 0; d + 1 < ix->o.dim && isfinite(vector[d]); d++) {
-        }
+        for (d = 0; d + 1 < ix->o.dim && isfinite(vector[d]); d++) {}
         return err_set(e, ERR_INVALID, "value %zu of the vector is not a finite number", d);
     }
     if (ix->o.metric == INDEX_COSINE) {
@@ -52,8 +53,10 @@ void store__write_row(const struct index *ix, float *row, const float *vector, d
     if (scale == 1.0)
         memcpy(row, vector, ix->o.dim * sizeof *row);
     else
-        for (size_t d = 0; d < ix->o.dim; d++) row[d] = (float)(vector[d] * scale);
-    for (size_t d = ix->o.dim; d < ix->row_floats; d++) row[d] = 0;
+        for (size_t d = 0; d < ix->o.dim; d++)
+            row[d] = (float)(vector[d] * scale);
+    for (size_t d = ix->o.dim; d < ix->row_floats; d++)
+        row[d] = 0;
 }
 
 /** A directory with room for one more block than there are. */
@@ -69,7 +72,8 @@ static enum err_code reserve_dir(struct index *ix, struct err *e)
     if (!d) return err_set(e, ERR_NOMEM, "out of memory for the index");
     d->older = old;
     d->cap = cap;
-    for (size_t i = 0; i < ix->n_blocks; i++) d->blocks[i] = old->blocks[i];
+    for (size_t i = 0; i < ix->n_blocks; i++)
+        d->blocks[i] = old->blocks[i];
     atomic_store_explicit(&ix->dir, d, memory_order_release);
     return ERR_OK;
 }
@@ -92,7 +96,8 @@ enum err_code store__allot(struct index *ix, uint32_t *ret_node, struct err *e)
     atomic_init(&m->state, 0);
     *index__upper(ix, node) = NULL;
     _Atomic uint32_t *links = index__links(ix, node, 0);
-    for (size_t i = 0; i < ix->m0; i++) atomic_init(&links[i], NODE_NONE);
+    for (size_t i = 0; i < ix->m0; i++)
+        atomic_init(&links[i], NODE_NONE);
     *ret_node = node;
     return ERR_OK;
 }
@@ -142,16 +147,17 @@ void store__unclaim(struct index *ix, uint32_t node)
 {
     atomic_fetch_and(&index__meta(ix, node)->state, (uint8_t)~NODE_CLAIMED);
     uint32_t cursor = atomic_load(&ix->link_cursor);
-    while (cursor > node && !atomic_compare_exchange_weak(&ix->link_cursor, &cursor, node)) {
-    }
+    while (cursor > node && !atomic_compare_exchange_weak(&ix->link_cursor, &cursor, node)) {}
 }
 
 void store__free(struct index *ix)
 {
     struct store_dir *d = atomic_load(&ix->dir);
     uint32_t n = atomic_load(&ix->n_nodes);
-    for (uint32_t node = 0; node < n; node++) mem_free((void *)*index__upper(ix, node));
-    for (size_t b = 0; b < ix->n_blocks; b++) mem_free(d->blocks[b]);
+    for (uint32_t node = 0; node < n; node++)
+        mem_free((void *)*index__upper(ix, node));
+    for (size_t b = 0; b < ix->n_blocks; b++)
+        mem_free(d->blocks[b]);
     while (d) {
         struct store_dir *older = d->older;
         mem_free(d);

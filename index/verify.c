@@ -7,9 +7,8 @@
  *            twins have none
  *   twins    each hangs on exactly one graph node, whose vector it has
  *   entry    a linked graph node with the highest level
- *   reach    layer 0 from the entry point finds all but one in REACH_SHARE
- *            graph nodes (and one or two): pruning may cut off a few, which is
- *            what the exact fallback is for
+ *   reach    links lead from the entry point to all but one in REACH_SHARE graph
+ *            nodes (and one or two): pruning may cut off a few
  */
 #include "index/index_internal.h"
 
@@ -56,7 +55,8 @@ static enum err_code verify_list(
 {
     const _Atomic uint32_t *links = index__links(ix, node, layer);
     size_t max = index__max_links(ix, layer), degree = 0;
-    while (degree < max && atomic_load(&links[degree]) != NODE_NONE) degree++;
+    while (degree < max && atomic_load(&links[degree]) != NODE_NONE)
+        degree++;
     for (size_t i = degree; i < max; i++)
         if (atomic_load(&links[i]) != NODE_NONE)
             return err_set(e, ERR_INTERNAL, "node %u, layer %u: a hole in the list", node, layer);
@@ -68,7 +68,8 @@ static enum err_code verify_list(
             return err_set(e, ERR_INTERNAL, "node %u, layer %u: bad link to %u", node, layer, to);
         for (size_t j = 0; j < i; j++)
             if (atomic_load(&links[j]) == to)
-                return err_set(e, ERR_INTERNAL, "node %u, layer %u: two links to %u", node, layer, to);
+                return err_set(
+                    e, ERR_INTERNAL, "node %u, layer %u: two links to %u", node, layer, to);
     }
     return ERR_OK;
 }
@@ -86,8 +87,7 @@ static enum err_code verify_lists(const struct index *ix, uint32_t n, struct err
 }
 
 /** seen [n] is all 0. */
-static enum err_code verify_twins(
-    const struct index *ix, uint32_t n, uint8_t *seen, struct err *e)
+static enum err_code verify_twins(const struct index *ix, uint32_t n, uint8_t *seen, struct err *e)
 {
     for (uint32_t node = 0; node < n; node++) {
         if (!is_graph_node(ix, node)) continue;
@@ -128,21 +128,25 @@ static enum err_code verify_entry(const struct index *ix, uint32_t n, struct err
     return ERR_OK;
 }
 
-/** Nodes on layer 0 that the entry point leads to. seen [n] is all 0, stack has room for n. */
+/** Nodes that the entry point leads to by links of any layer. seen [n] is
+ * all 0; stack has room for n. */
 static size_t count_reached(const struct index *ix, uint8_t *seen, uint32_t *stack)
 {
     size_t depth = 0, reached = 0;
     stack[depth++] = (uint32_t)atomic_load(&ix->entry);
     seen[stack[0]] = 1;
     while (depth > 0) {
-        const _Atomic uint32_t *links = index__links(ix, stack[--depth], 0);
+        uint32_t node = stack[--depth];
         reached++;
-        for (size_t i = 0; i < ix->m0; i++) {
-            uint32_t to = atomic_load(&links[i]);
-            if (to == NODE_NONE) break;
-            if (seen[to]) continue;
-            seen[to] = 1;
-            stack[depth++] = to;
+        for (unsigned layer = 0; layer <= index__meta(ix, node)->level; layer++) {
+            const _Atomic uint32_t *links = index__links(ix, node, layer);
+            for (size_t i = 0; i < index__max_links(ix, layer); i++) {
+                uint32_t to = atomic_load(&links[i]);
+                if (to == NODE_NONE) break;
+                if (seen[to]) continue;
+                seen[to] = 1;
+                stack[depth++] = to;
+            }
         }
     }
     return reached;
@@ -153,10 +157,12 @@ static enum err_code verify_reach(
 {
     if (atomic_load(&ix->entry) == ENTRY_NONE) return ERR_OK;
     size_t in_graph = 0;
-    for (uint32_t node = 0; node < n; node++) in_graph += is_graph_node(ix, node);
+    for (uint32_t node = 0; node < n; node++)
+        in_graph += is_graph_node(ix, node);
     size_t reached = count_reached(ix, seen, stack);
     if (reached + in_graph / REACH_SHARE + 2 < in_graph)
-        return err_set(e, ERR_INTERNAL, "only %zu of %zu graph nodes can be reached", reached, in_graph);
+        return err_set(
+            e, ERR_INTERNAL, "only %zu of %zu graph nodes can be reached", reached, in_graph);
     return ERR_OK;
 }
 

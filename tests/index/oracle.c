@@ -26,7 +26,8 @@ void oracle_done(struct oracle *x)
 size_t oracle_live(const struct oracle *x)
 {
     size_t n = 0;
-    for (size_t i = 0; i < x->n_slots; i++) n += x->live[i];
+    for (size_t i = 0; i < x->n_slots; i++)
+        n += x->live[i];
     return n;
 }
 
@@ -100,7 +101,8 @@ static size_t best_scores(
     }
     qsort(scores, n, sizeof *scores, descending);
     if (q->has_min_score)
-        while (n > 0 && scores[n - 1] < (double)q->min_score) n--;
+        while (n > 0 && scores[n - 1] < (double)q->min_score)
+            n--;
     return n;
 }
 
@@ -165,7 +167,8 @@ struct index_options small_options(size_t dim, enum metric_kind metric)
 void link_all(struct index *ix, struct index_scratch *s)
 {
     struct err e = ERR_INIT;
-    for (size_t n = 1; n > 0;) ck_assert_ok(index_link(ix, 1000, s, &n, &e), &e);
+    for (size_t n = 1; n > 0;)
+        ck_assert_ok(index_link(ix, 1000, s, &n, &e), &e);
     struct index_stats st;
     index_stats(ix, &st);
     ck_assert_uint_eq(st.pending, 0);

@@ -24,7 +24,8 @@ START_TEST(options_are_checked)
     struct err e = ERR_INIT;
     const struct index_options good = small_options(3, INDEX_COSINE);
     struct index_options bad[10];
-    for (size_t i = 0; i < 10; i++) bad[i] = good;
+    for (size_t i = 0; i < 10; i++)
+        bad[i] = good;
     bad[0].dim = 0;
     bad[1].dim = INDEX_DIM_MAX + 1;
     bad[2].m = INDEX_M_MIN - 1;
@@ -81,7 +82,8 @@ START_TEST(put_get_replace_delete)
     const float a[3] = { 1, 2, 3 }, b[3] = { -4, 5, 0 };
     const uint64_t ids[3] = { 0, 7, UINT64_MAX };
     float got[3];
-    for (size_t i = 0; i < 3; i++) ck_assert_ok(index_put(ix, ids[i], a, NULL));
+    for (size_t i = 0; i < 3; i++)
+        ck_assert_ok(index_put(ix, ids[i], a, NULL));
     for (size_t i = 0; i < 3; i++) {
         ck_assert(index_contains(ix, ids[i]));
         ck_assert_ok(index_get(ix, ids[i], got, NULL));
@@ -109,7 +111,8 @@ START_TEST(same_vector_again_costs_nothing)
     struct index *ix = fresh(5, INDEX_COSINE);
     const float a[5] = { 1, 2, 3, 4, 5 };
     struct index_stats st;
-    for (int i = 0; i < 10; i++) ck_assert_ok(index_put(ix, 3, a, NULL));
+    for (int i = 0; i < 10; i++)
+        ck_assert_ok(index_put(ix, 3, a, NULL));
     index_stats(ix, &st);
     ck_assert_uint_eq(st.live, 1);
     ck_assert_uint_eq(st.deleted, 0);
@@ -145,7 +148,8 @@ START_TEST(bad_vectors_are_refused)
         const float good[3] = { 1, 0, 0 };
         ck_assert_ok(index_put(ix, 1, good, NULL));
         float bad[][3] = { { NAN, 0, 1 }, { 0, INFINITY, 1 }, { 1, 1, -INFINITY }, { 0, 0, NAN } };
-        for (size_t j = 0; j < 4; j++) ck_assert_err(index_put(ix, 1, bad[j], &e), ERR_INVALID);
+        for (size_t j = 0; j < 4; j++)
+            ck_assert_err(index_put(ix, 1, bad[j], &e), ERR_INVALID);
         ck_assert_str_eq(e.msg, "value 2 of the vector is not a finite number");
         const float zero[3] = { 0, 0, -0.0f }, huge[3] = { FLT_MAX, 1e30f, 0 };
         if (metrics[i] == INDEX_COSINE)
@@ -171,7 +175,8 @@ START_TEST(long_vectors_do_not_overflow)
         struct index *ix = fresh(5, metrics[i]);
         struct index_scratch *s = index_scratch_new();
         float v[5], w[5];
-        for (int d = 0; d < 5; d++) v[d] = 2.9e18f, w[d] = -2.9e18f;
+        for (int d = 0; d < 5; d++)
+            v[d] = 2.9e18f, w[d] = -2.9e18f;
         ck_assert_ok(index_put(ix, 1, v, NULL));
         ck_assert_ok(index_put(ix, 2, w, NULL));
         struct index_hit hits[2];

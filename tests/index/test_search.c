@@ -54,7 +54,8 @@ static const enum metric_kind metrics[] = { INDEX_COSINE, INDEX_DOT, INDEX_L2 };
 
 START_TEST(odd_dimensions)
 {
-    static const size_t dims[] = { 1, 2, 3, 5, 15, 16, 17, 31, 33, 63, 65, 100, 127, 129, 255, 257 };
+    static const size_t dims[] = { 1, 2, 3, 5, 15, 16, 17, 31, 33, 63, 65, 100, 127, 129, 255,
+        257 };
     struct world w;
     struct index_options o = small_options(dims[_i / 3], metrics[_i % 3]);
     open_world(&w, &o, 150);
@@ -90,7 +91,8 @@ START_TEST(walk_recall_of_uneven_lengths)
     for (size_t i = 0; i < 4000; i++) {
         random_vector(&w.r, w.v, 24);
         float length = (float)exp(rng_normal(&w.r));
-        for (size_t d = 0; d < 24; d++) w.v[d] *= length;
+        for (size_t d = 0; d < 24; d++)
+            w.v[d] *= length;
         oracle_put(&w.x, w.ix, i, w.v);
     }
     link_all(w.ix, w.s);
@@ -126,7 +128,8 @@ START_TEST(all_deleted_then_some_again)
     struct index_options o = small_options(8, INDEX_COSINE);
     open_world(&w, &o, 1000);
     link_all(w.ix, w.s);
-    for (size_t i = 0; i < 1000; i++) oracle_delete(&w.x, w.ix, i);
+    for (size_t i = 0; i < 1000; i++)
+        oracle_delete(&w.x, w.ix, i);
     ask(&w, (struct index_query){ .k = 5, .ef = 5 }, 3, true);
     ask(&w, (struct index_query){ .k = 5, .exact = true }, 3, true);
     struct index_stats st;
@@ -168,7 +171,8 @@ START_TEST(filters)
             }
             double recall =
                 ask(&w, (struct index_query){ .k = 10, .ef = 16, .allow = &allow }, 30, false);
-            ck_assert_msg(recall >= 0.95, "share %g, correlated %d: %.3f", shares[i], correlated, recall);
+            ck_assert_msg(
+                recall >= 0.95, "share %g, correlated %d: %.3f", shares[i], correlated, recall);
             ask(&w, (struct index_query){ .k = 10, .exact = true, .allow = &allow }, 5, true);
             /* the walk itself, whatever the price says */
             ask(&w, (struct index_query){ .k = 1, .ef = 1, .allow = &allow }, 10, false);
@@ -212,7 +216,8 @@ START_TEST(min_score)
         struct index_hit all[300];
         size_t n_all;
         ck_assert_ok(index_search(w.ix, &q, w.s, all, &n_all, NULL));
-        while (above < n_all && all[above].score >= least) above++;
+        while (above < n_all && all[above].score >= least)
+            above++;
         ck_assert_uint_eq(n, above);
         for (size_t j = 0; j < n; j++)
             ck_assert(hits[j].id == all[j].id && hits[j].score == all[j].score);
@@ -265,8 +270,9 @@ START_TEST(deadlines)
     store__write_row(w.ix, w.s->query, w.v, 1);
     ck_assert_ok(top__begin(&w.s->top, 4));
     ck_assert_err(exact__scan(w.ix, &q, 0, w.s, NULL), ERR_TIMEOUT);
-    struct layer_search ls = { .query = w.s->query, .ef = 1000, .live_only = true, .deadline_ns = 1,
-        .metric = INDEX_L2 };
+    struct layer_search ls = {
+        .query = w.s->query, .ef = 1000, .live_only = true, .deadline_ns = 1, .metric = INDEX_L2
+    };
     uint64_t start = hnsw__descend(w.ix, &ls, atomic_load(&w.ix->entry), w.s);
     ck_assert_err(hnsw__search_layer(w.ix, &ls, start, w.s, NULL), ERR_TIMEOUT);
     close_world(&w);
@@ -276,7 +282,8 @@ END_TEST
 START_TEST(one_scratch_many_indexes)
 {
     struct world a, b;
-    struct index_options small = small_options(3, INDEX_L2), large = small_options(90, INDEX_COSINE);
+    struct index_options small = small_options(3, INDEX_L2),
+                         large = small_options(90, INDEX_COSINE);
     open_world(&a, &small, 60);
     open_world(&b, &large, 900);
     link_all(a.ix, b.s);
