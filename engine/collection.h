@@ -28,10 +28,9 @@
 
 struct generation {
     atomic_size_t refs;
-    const struct model
-        *model;          /* set once; NULL: a vector collection, or a model that is not there */
-    int64_t version;     /* set once; 0: a vector collection */
-    struct index *index; /* set once; locks for itself */
+    const struct model *model; /* set once; NULL: own vectors, or the model is not there */
+    int64_t version;           /* set once; 0: a vector collection */
+    struct index *index;       /* set once; locks for itself */
     atomic_bool abandoned;     /* its collection was deleted: not worth linking */
     /* guarded by linker.lock */
     struct generation *link_next;
