@@ -63,7 +63,8 @@ enum err_code rank_spearman(
     return ERR_OK;
 }
 
-/* 1 + how many others score as high as the target; a score that is not a number counts as higher. */
+/* 1 + how many others score as high as the target; a score that is not a number
+ * counts as higher. */
 static size_t rank_of_target(const struct vec_kernels *k, const float *query, const float *docs,
     size_t nd, size_t dim, size_t target)
 {

@@ -54,16 +54,17 @@ void encoder_workspace_free(struct encoder_workspace *w);
 void encoder_batch_begin(struct encoder_workspace *w);
 /**
  * Tokenise one text and append it to the batch.
- * Errors: INVALID (not UTF-8), EMPTY (no token left, as in "  ", or none with a vector), LIMIT (longer than max_tokens and
- * !truncate), NOMEM. On error the batch is as before.
+ * Errors: INVALID (not UTF-8), EMPTY (no token left, as in "  ", or none with a vector), LIMIT
+ * (longer than max_tokens and !truncate), NOMEM. On error the batch is as before.
  */
 MUST_USE enum err_code encoder_batch_add_text(struct encoder_workspace *w, struct str text,
     enum encode_kind kind, bool truncate, size_t *ret_tokens, struct err *e);
 size_t encoder_batch_count(const struct encoder_workspace *w);
 size_t encoder_batch_tokens(const struct encoder_workspace *w);
 /**
- * Run the batch: out [count, dimensions] f32, each row L2-normalised if the model says so (text-small
- * does). A row does not depend on what else is in the batch.
+ * Run the batch: out [count, dimensions] f32, each row L2-normalised if the model says so
+ * (text-small does). A row does not depend, bit for bit, on what else is in the batch; between
+ * instruction sets it differs by rounding.
  */
 MUST_USE enum err_code encoder_batch_forward(
     struct encoder_workspace *w, float *out, struct err *e);

@@ -31,7 +31,8 @@ struct model_source {
     const struct vec_kernels *kernels;
 };
 
-/* Texts of a batch, one after the other: text i has ids[starts[i]] … ids[starts[i + 1] - 1], at least one. */
+/* Texts of a batch, one after the other: text i has ids[starts[i]] … ids[starts[i + 1] - 1], at
+ * least one. */
 struct packed_batch {
     const uint32_t *ids;
     const size_t *starts; /* [count + 1] */
@@ -60,7 +61,7 @@ struct encoder_ops {
 
 extern const struct encoder_ops static_encoder_ops;
 
-/** Read DIR/config.json and, where there is one, DIR/modules.json; modules that are not in ops' list are
- * UNPROCESSABLE. */
+/** Read DIR/config.json and, where there is one, DIR/modules.json; modules that are not in ops'
+ * list are UNPROCESSABLE. */
 MUST_USE enum err_code model_config_read(const char *dir, struct model_config *ret_config,
     const struct encoder_ops **ret_ops, struct err *e);

@@ -38,7 +38,8 @@ struct safetensor {
 
 struct safetensors;
 
-/** Map and check a file. Errors: NOT_FOUND, IO, NOMEM, CORRUPT (the message names file and tensor). */
+/** Map and check a file. Errors: NOT_FOUND, IO, NOMEM, CORRUPT (the message names file and
+ * tensor). */
 MUST_USE enum err_code safetensors_open(
     const char *path, struct safetensors **ret_s, struct err *e);
 void safetensors_close(struct safetensors *s);
@@ -63,8 +64,8 @@ struct safetensor_out {
     size_t dims[TENSOR_DIMS_MAX];
     const void *data;
 };
-/** Write atomically; opens unchanged in Python's `safetensors`. Data starts 8-byte aligned, tensors with
- * larger elements come first. Errors: INVALID (names twice, DTYPE_OTHER, too many dimensions), FULL,
- * IO, NOMEM. */
+/** Write atomically; opens unchanged in Python's `safetensors`. Data starts 8-byte aligned,
+ * tensors with larger elements come first. Errors: INVALID (names twice, DTYPE_OTHER, too many
+ * dimensions), FULL, IO, NOMEM. */
 MUST_USE enum err_code safetensors_write(
     const char *path, const struct safetensor_out *t, size_t n, struct err *e);

@@ -17,7 +17,7 @@
 
 #include <string.h>
 
-enum { ROW_ALIGN_BYTES = 64, CACHE_LINE_BYTES = 64, ROWS_AHEAD = 6 };
+enum { ROW_ALIGN_BYTES = 64, CACHE_LINE_BYTES = 64, ROWS_AHEAD = 4 };
 
 struct static_model {
     const struct vec_kernels *k;
@@ -207,7 +207,8 @@ static enum err_code static_check(const void *model, const uint32_t *ids, size_t
     return i < n ? ERR_OK : err_set(e, ERR_EMPTY, "no token of the text has a vector");
 }
 
-/* The rows of a text that is about to be summed come from all over the table: ask for them early. */
+/* The rows of a text that is about to be summed come from all over the table: ask
+ * for them early. */
 static void prefetch_row(const struct static_model *m, uint32_t id)
 {
     size_t row_bytes = m->dim * (m->half ? sizeof *m->half : sizeof *m->full);

@@ -19,7 +19,8 @@ static inline void json__auto_decref(json_t **j)
 /* AUTO_JSON json_t *j = NULL; */
 #define AUTO_JSON __attribute__((cleanup(json__auto_decref)))
 
-/** The object in the file; names may not occur twice. Errors: NOT_FOUND, LIMIT, IO, NOMEM, CORRUPT. */
+/** The object in the file; names may not occur twice. Errors: NOT_FOUND, LIMIT, IO, NOMEM,
+ * CORRUPT. */
 MUST_USE enum err_code json_file_read(
     const char *path, size_t max_bytes, json_t **ret_object, struct err *e);
 /** As json_file_read, with a top level of object or array. */

@@ -34,17 +34,17 @@ void token_ids_done(struct token_ids *t);
 
 /**
  * Load from a model folder: `tokenizer.json` (Hugging Face format; models: WordPiece; normalizers:
- * BertNormalizer, or a Sequence holding it; pre-tokenizers: BertPreTokenizer; post-processors: none,
- * TemplateProcessing or BertProcessing with a leading and a trailing special token), else `vocab.txt`
- * (one piece a line, BERT's uncased settings unless `tokenizer_config.json` says `do_lower_case:
- * false`). Everything unknown is an error that names file and field.
+ * none or BertNormalizer; pre-tokenizers: BertPreTokenizer; post-processors: none,
+ * TemplateProcessing or BertProcessing; each also as a Sequence of one), else `vocab.txt` (one piece
+ * a line, BERT's uncased settings unless `tokenizer_config.json` says `do_lower_case: false`).
+ * Everything unknown is an error that names file and field.
  *
- * Added tokens are matched in the raw text; `single_word` and `normalized` ones are UNPROCESSABLE, and so
- * are words of more than 10,000 characters. The file's `truncation` and `padding` are not applied: the
- * caller's max_tokens is.
+ * Added tokens are matched in the raw text; those that ask for `single_word` or `normalized` are
+ * UNPROCESSABLE, and so is a max_input_chars_per_word above 10,000. The file's `truncation` and
+ * `padding` are not applied: the caller's max_tokens is.
  *
- * Errors: NOT_FOUND, CORRUPT (not JSON, ids not 0…n-1, missing [UNK]), UNPROCESSABLE (a kind we do
- * not have), IO, NOMEM.
+ * Errors: NOT_FOUND, CORRUPT (not JSON, ids not 0…n-1, missing [UNK]), UNPROCESSABLE (a kind we
+ * do not have), IO, NOMEM.
  */
 MUST_USE enum err_code tokenizer_load(
     const char *model_dir, struct tokenizer **ret_t, struct err *e);
@@ -68,7 +68,8 @@ bool tokenizer_id(const struct tokenizer *t, struct str piece, uint32_t *ret_id)
  *
  * Errors: INVALID (not UTF-8; says at which byte), NOMEM.
  * Threads: any number, one scratch and one out each.
- * Output equals that of the `tokenizers` library for the kinds that load (Unicode version: utf8proc's).
+ * Output equals that of the `tokenizers` library for the kinds that load, but for characters that
+ * are newer than the library's Unicode tables (here: utf8proc's).
  * Special tokens put around the text have the span 0, 0.
  */
 MUST_USE enum err_code tokenizer_encode(const struct tokenizer *t, struct str text,

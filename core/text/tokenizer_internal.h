@@ -52,8 +52,9 @@ struct tokenizer_parts {
     size_t max_chars;
 };
 
-/** Read tokenizer.json into parts and t's settings (norm, added, lead, trail). The strings in parts are
- * borrowed from *ret_keep, which is set on failure too; release it after tokenizer__assemble. */
+/** Read tokenizer.json into parts and t's settings (norm, added, lead, trail). The strings in
+ * parts are borrowed from *ret_keep, which is set on failure too; release it after
+ * tokenizer__assemble. */
 MUST_USE enum err_code tokenizer__read_json(const char *path, struct tokenizer *t,
     struct tokenizer_parts *parts, void **ret_keep, struct err *e);
 void tokenizer__release_json(void *keep);
@@ -77,7 +78,7 @@ struct tokenizer_run {
 
 /** Make room for n more tokens. */
 MUST_USE enum err_code tokenizer__reserve(struct token_ids *out, size_t n, struct err *e);
-/** Split text[begin, end), which holds no added token, into words, and them into pieces. Stops early
- * once out->n > limit. */
+/** Split text[begin, end), which holds no added token, into words, and them into pieces. Stops
+ * early once out->n > limit. */
 MUST_USE enum err_code tokenizer__words(
     struct tokenizer_run *r, size_t begin, size_t end, struct err *e);

@@ -30,8 +30,8 @@ static enum err_code unknown_kind(
         (int)(type.n < 40 ? type.n : 40), type.p, known);
 }
 
-/* The object behind `name`, or NULL where it is null or missing. A Sequence with one member stands for
- * that member. */
+/* The object behind `name`, or NULL where it is null or missing. A Sequence with one member
+ * stands for that member. */
 static enum err_code read_part(const json_t *root, const char *name, const char *members,
     const json_t **ret_part, struct str *ret_type, struct err *e)
 {

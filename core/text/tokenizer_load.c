@@ -10,6 +10,7 @@
 #include "base/fileio.h"
 #include "base/mem.h"
 #include "core/text/json_file.h"
+#include "core/text/utf8.h"
 
 #include <string.h>
 
@@ -75,6 +76,21 @@ static bool find_entry(const struct tokenizer_parts *parts, struct str piece, ui
     return false;
 }
 
+/* Each piece must lead back to its own id: in vocab.txt one may stand twice. */
+static enum err_code check_found(
+    const struct tokenizer *t, const bool *skip, const char *file, struct err *e)
+{
+    for (uint32_t id = 0; id < t->n_pieces; id++) {
+        struct str piece = tokenizer_piece(t, id);
+        uint32_t found = id;
+        if (skip[id] || piece.n == 0) continue;
+        if (!wordpiece_find(&t->wp, piece, &found) || found != id)
+            return err_set(
+                e, ERR_CORRUPT, "%s: the pieces %u and %u are the same", file, found, id);
+    }
+    return ERR_OK;
+}
+
 static void fill_byte_classes(struct tokenizer *t)
 {
     for (unsigned c = 0; c < 256; c++) {
@@ -110,6 +126,7 @@ enum err_code tokenizer__assemble(
     c.n_pieces = t->n_pieces;
     c.skip = skip;
     TRY(wordpiece_init(&t->wp, &c, e));
+    TRY(check_found(t, skip, file, e));
     fill_byte_classes(t);
     return ERR_OK;
 }
@@ -182,6 +199,8 @@ static enum err_code load_vocab_txt(
     struct tokenizer_parts parts = { .prefix = STR("##"), .unk = STR("[UNK]"), .max_chars = 100 };
     size_t n;
     TRY(file_read(path, VOCAB_FILE_BYTES_MAX, &text, &n, e));
+    if (!utf8_valid((struct str){ text, n }, NULL))
+        return err_set(e, ERR_CORRUPT, "vocab.txt is not valid UTF-8");
     enum err_code code = read_lines((struct str){ text, n }, &parts, e);
     vocab = parts.vocab;
     TRY(code);

@@ -65,8 +65,8 @@ struct builder {
     size_t last;      /* where the last character ends in the text */
 };
 
-/* Pieces of the word in r->s->word. begin, last: its place in the text; plain: byte i of the word is
- * byte begin + i of the text. */
+/* Pieces of the word in r->s->word. begin, last: its place in the text; plain: byte i of the word
+ * is byte begin + i of the text. */
 static enum err_code put_word(struct tokenizer_run *r, size_t n, size_t chars, size_t begin,
     bool plain, size_t last, struct err *e)
 {

@@ -67,8 +67,9 @@ MUST_USE enum err_code wordpiece_init(
     struct wordpiece *wp, const struct wordpiece_config *c, struct err *e);
 void wordpiece_done(struct wordpiece *wp);
 
-/** Pieces of one word of n ≥ 1 bytes and n_chars characters, WORDPIECE_PAD_BYTES readable after it.
- * ids, ends: room for n; ends[i] is the offset in the word where piece i ends. Returns their number, ≥ 1. */
+/** Pieces of one word of n ≥ 1 bytes and n_chars characters, WORDPIECE_PAD_BYTES readable after
+ * it. ids, ends: room for n; ends[i] is the offset in the word where piece i ends. Returns their
+ * number, ≥ 1. */
 size_t wordpiece_split(const struct wordpiece *wp, const char *word, size_t n, size_t n_chars,
     uint32_t *ids, uint32_t *ends);
 
