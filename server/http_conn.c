@@ -6,9 +6,12 @@
  * straight to its socket (nothing of an answer can have been sent in the states that are cut), and is shut
  * down; the event thread then sees the end of the stream and cleans up as for any client that left.
  *
+ * It also looks for clients that have closed. The library waits for edges of epoll, and takes a short read
+ * for the last; when a client sends and closes at once, data and end are one edge, and the end is not seen.
+ *
  * Races: state changes are compare-and-swap, so either the cutter or the event thread wins. A cutter that
  * won may still be reading conn->x while the event thread sees the connection end; http_conn_leave
- * therefore passes through the lock when it finds CONN_CUT. The descriptor is closed only after
+ * therefore passes through the lock when it finds the connection given up. The descriptor is closed only after
  * http_conn_close, which takes the lock too.
  */
 #include "server/http_internal.h"
@@ -16,7 +19,13 @@
 #include "base/mem.h"
 #include "engine/config.h"
 
-enum { BODY_BYTES_PER_S_MIN = 16 * 1024 };
+#include <errno.h>
+
+enum {
+    BODY_BYTES_PER_S_MIN = 16 * 1024,
+    LEFT_AFTER_MS = 200,  /* quiet for so long: has the client closed? */
+    LEFT_BEFORE_MS = 2000 /* an end that comes later is an edge of its own */
+};
 
 struct http_conn *http_conn_open(struct http_server *s, struct MHD_Connection *mhd, int fd)
 {
@@ -56,7 +65,7 @@ bool http_conn_enter(struct http_conn *c, enum conn_state to)
     int from = atomic_load(&c->state);
     int64_t now = time_mono_ns();
     if (to == CONN_READING) atomic_store(&c->last_byte_ns, now);
-    while (from != CONN_CUT) {
+    while (from < CONN_CUT) {
         atomic_store(&c->since_ns, now);
         if (atomic_compare_exchange_weak(&c->state, &from, to)) return true;
     }
@@ -75,7 +84,7 @@ bool http_conn_leave(struct http_conn *c)
     if (http_conn_enter(c, CONN_IDLE)) return false;
     mutex_lock(&c->server->lock);
     mutex_unlock(&c->server->lock);
-    return true;
+    return atomic_load(&c->state) == CONN_CUT;
 }
 
 /* ---- cutting ---- */
@@ -87,6 +96,16 @@ static bool is_overdue(struct http_conn *c, int state, int64_t now, int64_t idle
     if (now - last > idle_ns) return true;
     int64_t s_by_rate = (int64_t)(atomic_load(&c->body_bytes) / BODY_BYTES_PER_S_MIN);
     return !atomic_load(&c->stream) && now - since > idle_ns + s_by_rate * NS_PER_S;
+}
+
+static bool has_left(struct http_conn *c, int64_t now)
+{
+    int64_t since = atomic_load(&c->since_ns), last = atomic_load(&c->last_byte_ns);
+    int64_t quiet_ms = (now - (last > since ? last : since)) / NS_PER_MS;
+    if (quiet_ms < LEFT_AFTER_MS || quiet_ms > LEFT_BEFORE_MS) return false;
+    char byte;
+    ssize_t n = recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+    return n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR);
 }
 
 /* With s->lock held, so that neither the connection nor its exchange goes away. */
@@ -118,8 +137,13 @@ void http_conn_sweep(struct http_server *s, bool all_readers)
     AUTO_LOCK(&s->lock);
     for (struct http_conn *c = s->conns; c; c = c->next) {
         int state = atomic_load(&c->state);
-        if (state == CONN_BUSY || state == CONN_CUT) continue;
-        if (all_readers || is_overdue(c, state, now, idle_ns)) cut(c, state);
+        if (state >= CONN_BUSY) continue;
+        if (all_readers || is_overdue(c, state, now, idle_ns)) {
+            cut(c, state);
+        } else if (has_left(c, now) &&
+            atomic_compare_exchange_strong(&c->state, &state, CONN_LEFT)) {
+            (void)shutdown(c->fd, SHUT_RDWR);
+        }
     }
 }
 

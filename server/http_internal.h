@@ -42,7 +42,8 @@ enum conn_state {
     CONN_HEAD,    /* reading headers */
     CONN_READING, /* reading a body; conn->x and its id and route do not change */
     CONN_BUSY,    /* waiting for us, or sending */
-    CONN_CUT,     /* given up; final */
+    CONN_CUT,     /* too slow, given up; final, as is the next */
+    CONN_LEFT,    /* the client closed in the middle of a request */
 };
 
 struct http_conn {
@@ -66,7 +67,7 @@ void http_conn_close(struct http_conn *c);
 bool http_conn_enter(struct http_conn *c, enum conn_state to);
 /** Body bytes arrived. */
 void http_conn_progress(struct http_conn *c, size_t n);
-/** A request ended: idle again, unless cut. True if it was cut. */
+/** A request ended: idle again, unless given up. True if it was cut. */
 bool http_conn_leave(struct http_conn *c);
 /** Cut what is overdue; `all_readers`: and every connection that still reads a request. */
 void http_conn_sweep(struct http_server *s, bool all_readers);

@@ -5,8 +5,12 @@
  *                 (phase ANSWER); and again, in BODY or ANSWER, after each time it was parked
  *   on_completed  the answer was sent, or the connection ended
  *
- * An answer can be queued in HEAD (the connection is then closed) and in ANSWER only. While parked nothing
- * ends under an operation's feet.
+ * An answer can be queued in HEAD (the connection is then closed) and in ANSWER only. While parked the
+ * connection cannot end, so nothing goes away under an operation's feet.
+ *
+ * When a parked connection goes on, the library reads from the socket before it asks for the answer, and
+ * gives up if the client has closed its sending side, as it may once the request is sent. So whoever
+ * finishes a parked exchange looks for that, and then writes the answer to the socket itself.
  */
 #include "server/http_internal.h"
 
@@ -48,11 +52,23 @@ struct str request_header(const struct exchange *x, const char *name, size_t *re
 
 /* ---- parking ---- */
 
+/* Owner of x; its connection is suspended, or about to be. */
+static void answer_half_closed(struct exchange *x)
+{
+    char c;
+    if (x->outcome != OUTCOME_ANSWER || x->phase != PHASE_ANSWER || x->sent_raw) return;
+    if (recv(x->conn->fd, &c, 1, MSG_PEEK | MSG_DONTWAIT) != 0) return;
+    x->rs.close = true;
+    response_send_raw(x->conn->fd, &x->rs, x->id);
+    x->sent_raw = true;
+}
+
 void request_wake(struct exchange *x, enum exchange_outcome outcome)
 {
     struct http_server *s = x->server;
     struct MHD_Connection *mhd = x->conn->mhd;
     x->outcome = (int)outcome;
+    if (atomic_load(&x->state) == EXCHANGE_PARKED) answer_half_closed(x);
     /* The daemon must not be stopped while a thread is in MHD_resume_connection. */
     atomic_fetch_add(&s->waking, 1);
     if (atomic_exchange(&x->state, EXCHANGE_READY) == EXCHANGE_PARKED) MHD_resume_connection(mhd);
@@ -66,8 +82,10 @@ static enum MHD_Result park(struct exchange *x)
     struct MHD_Connection *mhd = x->conn->mhd;
     MHD_suspend_connection(mhd);
     int pending = EXCHANGE_PENDING;
-    if (!atomic_compare_exchange_strong(&x->state, &pending, EXCHANGE_PARKED))
-        MHD_resume_connection(mhd); /* it was faster */
+    if (!atomic_compare_exchange_strong(&x->state, &pending, EXCHANGE_PARKED)) {
+        answer_half_closed(x); /* it was done first, and left the waking to us */
+        MHD_resume_connection(mhd);
+    }
     return MHD_YES;
 }
 
@@ -82,7 +100,7 @@ static void unpark(struct exchange *x)
 
 static enum MHD_Result answer(struct exchange *x)
 {
-    if (!http_conn_enter(x->conn, CONN_BUSY)) return MHD_NO;
+    if (x->sent_raw || !http_conn_enter(x->conn, CONN_BUSY)) return MHD_NO;
     x->queued = response_queue(x);
     return x->queued ? MHD_YES : MHD_NO;
 }
@@ -157,6 +175,7 @@ static enum MHD_Result on_body(struct exchange *x, const char *p, size_t *n)
         if (http_conn_enter(x->conn, CONN_BUSY)) {
             x->rs.close = true;
             response_send_raw(x->conn->fd, &x->rs, x->id);
+            x->sent_raw = true;
         }
         return MHD_NO;
     }
@@ -192,7 +211,8 @@ static void on_completed(
     struct http_conn *c = x->conn;
     bool cut = http_conn_leave(c);
     c->x = NULL;
-    exchange_log(x, x->queued && code == MHD_REQUEST_TERMINATED_COMPLETED_OK, cut);
+    bool sent = x->queued && code == MHD_REQUEST_TERMINATED_COMPLETED_OK;
+    exchange_log(x, sent || x->sent_raw, cut);
     x->conn = NULL;
     *context = NULL;
     exchange_release(x);

@@ -17,7 +17,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-atomic_int live_streams_closed, live_ops_done;
+atomic_int live_streams_opened, live_streams_closed, live_ops_done;
 
 /* ---- operations without an engine: each is a thread that sleeps, then is done ---- */
 
@@ -219,7 +219,9 @@ struct lines {
 static enum err_code lines_open(struct exchange *x, struct err *e)
 {
     x->user = mem_zalloc(1, sizeof(struct lines)); /* not from the arena: close() must run */
-    return x->user ? ERR_OK : err_set(e, ERR_NOMEM, "no memory");
+    if (!x->user) return err_set(e, ERR_NOMEM, "no memory");
+    atomic_fetch_add(&live_streams_opened, 1);
+    return ERR_OK;
 }
 
 static void lines_op_done(struct engine_op *op)

@@ -26,8 +26,8 @@ void live_start(struct live *l);
 /** Stops the server, and waits for every thread that a route started. Fails the test if an exchange is left. */
 void live_stop(struct live *l);
 
-/* Stream callbacks of POST /lines that ran close(), for leaks. */
-extern atomic_int live_streams_closed;
+/* Streams of POST /lines that began, and those for which close() ran. */
+extern atomic_int live_streams_opened, live_streams_closed;
 /* Operations that routes started and that have ended. */
 extern atomic_int live_ops_done;
 
