@@ -197,11 +197,12 @@ void catalog_rollback(struct catalog *c);
  * set in *row. CONFLICT: the name exists. Outside begin/commit it is its own transaction. */
 MUST_USE enum err_code catalog_collection_create(
     struct catalog *c, struct catalog_collection *row, struct err *e);
-/** Remove a collection with all it holds; NOT_FOUND. Large ones take their time: rows are removed in
- * slices of at most 10,000, each its own transaction; the collection's name is free after the first
- * slice, and what a crash or an error leaves over is removed at the next open. Not inside
- * begin/commit. */
+/** Take a collection out of sight: its name is free, and reads and writes no longer find it. NOT_FOUND.
+ * What it held stays on disk until catalog_purge has removed it. Not inside begin/commit. */
 MUST_USE enum err_code catalog_collection_delete(struct catalog *c, int64_t id, struct err *e);
+/** Remove one slice (at most 2,000 rows, one transaction) of what deleted collections held, also of those
+ * that an earlier run left. *ret_more: call again. Not inside begin/commit. */
+MUST_USE enum err_code catalog_purge(struct catalog *c, bool *ret_more, struct err *e);
 
 /** Values of the declared fields found in one metadata text, in the arena. */
 MUST_USE enum err_code catalog_fields_extract(struct catalog *c,

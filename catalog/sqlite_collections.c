@@ -1,9 +1,9 @@
 /* Collections and their generations.
  *
- * A removal may be long, so it goes in slices, each its own transaction: the first one marks the
- * collection as deleted, which frees its name and hides it; then fields, items, vectors and
- * tombstones go, at most CATALOG_PURGE_ROWS rows at a time; the collection's row goes last. What a
- * crash leaves over is still marked, and opening the catalog removes it (catalog__purge).
+ * A removal may be long, so it has two parts. catalog_collection_delete marks the collection as deleted,
+ * which frees its name and hides it. catalog_purge then removes fields, items, tombstones and vectors, at
+ * most CATALOG_PURGE_ROWS rows a call and transaction, and the collection's row last; what a crash leaves
+ * over is still marked, so the next run goes on.
  */
 #include "catalog/sqlite_internal.h"
 
@@ -223,65 +223,61 @@ static enum err_code purge_slice(
     return ERR_OK;
 }
 
-static enum err_code purge_all(
-    struct catalog *c, enum stmt_id id, const int64_t args[3], struct err *e)
+/* One slice of a generation's vectors, or at last its row; *ret_rows 0: the collection has none. */
+static enum err_code purge_generation(
+    struct catalog *c, int64_t collection_id, int *ret_rows, struct err *e)
 {
-    for (int rows = CATALOG_PURGE_ROWS; rows >= CATALOG_PURGE_ROWS;)
-        TRY(purge_slice(c, id, args, &rows, e));
+    int64_t id = -1;
+    int rows = 0;
+    {
+        AUTO_STMT sqlite3_stmt *s = catalog__stmt(&c->writer, STMT_GENERATION_ANY);
+        bool row;
+        catalog__bind_int(s, 1, collection_id);
+        TRY(catalog__step(&c->writer, s, &row, e, "looking for generations"));
+        if (row) id = sqlite3_column_int64(s, 0);
+    }
+    if (id >= 0) {
+        const int64_t range[3] = { catalog__row_id(id, 0), catalog__row_id(id, SLOT_NONE),
+            CATALOG_PURGE_ROWS };
+        TRY(purge_slice(c, STMT_PURGE_VECTORS, range, &rows, e));
+        if (rows == 0)
+            TRY(purge_slice(c, STMT_GENERATION_DELETE, (const int64_t[3]){ id, 0, 0 }, &rows, e));
+    }
+    *ret_rows = rows;
     return ERR_OK;
 }
 
-static enum err_code purge_generations(struct catalog *c, int64_t collection_id, struct err *e)
-{
-    for (;;) {
-        int64_t id = -1;
-        {
-            AUTO_STMT sqlite3_stmt *s = catalog__stmt(&c->writer, STMT_GENERATION_ANY);
-            bool row;
-            catalog__bind_int(s, 1, collection_id);
-            TRY(catalog__step(&c->writer, s, &row, e, "looking for generations"));
-            if (!row) return ERR_OK;
-            id = sqlite3_column_int64(s, 0);
-        }
-        TRY(purge_all(c, STMT_PURGE_VECTORS,
-            (const int64_t[3]){
-                catalog__row_id(id, 0), catalog__row_id(id, SLOT_NONE), CATALOG_PURGE_ROWS },
-            e));
-        int rows;
-        TRY(purge_slice(c, STMT_GENERATION_DELETE, (const int64_t[3]){ id, 0, 0 }, &rows, e));
-    }
-}
-
+/* The next slice of a removed collection: its rows, table by table, its own row last. */
 static enum err_code purge_collection(struct catalog *c, int64_t id, struct err *e)
 {
     const int64_t range[3] = { catalog__row_id(id, 0), catalog__row_id(id, SLOT_NONE),
         CATALOG_PURGE_ROWS };
     const int64_t by_id[3] = { id, CATALOG_PURGE_ROWS, 0 };
-    int rows;
-    TRY(purge_all(c, STMT_PURGE_FIELDS, range, e));
-    TRY(purge_all(c, STMT_PURGE_ITEMS, range, e));
-    TRY(purge_all(c, STMT_PURGE_TOMBSTONES, by_id, e));
-    TRY(purge_generations(c, id, e));
-    TRY(purge_slice(c, STMT_COLLECTION_FIELDS_DELETE, by_id, &rows, e));
-    return purge_slice(c, STMT_COLLECTION_DELETE, by_id, &rows, e);
+    static const enum stmt_id by_range[] = { STMT_PURGE_FIELDS, STMT_PURGE_ITEMS };
+    int rows = 0;
+    for (size_t i = 0; i < 2 && rows == 0; i++)
+        TRY(purge_slice(c, by_range[i], range, &rows, e));
+    if (rows == 0) TRY(purge_slice(c, STMT_PURGE_TOMBSTONES, by_id, &rows, e));
+    if (rows == 0) TRY(purge_generation(c, id, &rows, e));
+    if (rows == 0) TRY(purge_slice(c, STMT_COLLECTION_FIELDS_DELETE, by_id, &rows, e));
+    return rows ? ERR_OK : purge_slice(c, STMT_COLLECTION_DELETE, by_id, &rows, e);
 }
 
-enum err_code catalog__purge(struct catalog *c, struct err *e)
+enum err_code catalog_purge(struct catalog *c, bool *ret_more, struct err *e)
 {
-    for (;;) {
-        int64_t id = -1;
-        {
-            AUTO_STMT sqlite3_stmt *s = catalog__stmt(&c->writer, STMT_COLLECTION_LEFTOVER);
-            bool row;
-            TRY(catalog__step(&c->writer, s, &row, e, "looking for removed collections"));
-            if (!row) return ERR_OK;
-            id = sqlite3_column_int64(s, 0);
-        }
-        TRY(purge_collection(c, id, e));
+    int64_t id = -1;
+    {
+        AUTO_STMT sqlite3_stmt *s = catalog__stmt(&c->writer, STMT_COLLECTION_LEFTOVER);
+        bool row;
+        TRY(catalog__step(&c->writer, s, &row, e, "looking for removed collections"));
+        if (row) id = sqlite3_column_int64(s, 0);
     }
+    if (id >= 0) TRY(purge_collection(c, id, e));
+    *ret_more = id >= 0;
+    return ERR_OK;
 }
 
-enum err_code catalog__collection_mark_deleted(struct catalog *c, int64_t id, struct err *e)
+enum err_code catalog_collection_delete(struct catalog *c, int64_t id, struct err *e)
 {
     int rows;
     if (c->in_tx)
@@ -289,10 +285,4 @@ enum err_code catalog__collection_mark_deleted(struct catalog *c, int64_t id, st
     TRY(purge_slice(c, STMT_COLLECTION_MARK_DELETED, (const int64_t[3]){ id, 0, 0 }, &rows, e));
     if (rows == 0) return err_set(e, ERR_NOT_FOUND, "the collection does not exist");
     return ERR_OK;
-}
-
-enum err_code catalog_collection_delete(struct catalog *c, int64_t id, struct err *e)
-{
-    TRY(catalog__collection_mark_deleted(c, id, e));
-    return catalog__purge(c, e);
 }

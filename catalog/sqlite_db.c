@@ -175,10 +175,7 @@ static enum err_code open_all(
     TRY(conn_open(&c->writer, path, true, e));
     TRY(catalog__migrate(&c->writer, migrations, e));
     TRY(catalog__stmts_prepare(&c->writer, true, e));
-    TRY(seq_load(c, e));
-    /* Removing what a crash left over can wait: a full disk must not keep the server from starting. */
-    enum err_code code = catalog__purge(c, e);
-    return code == ERR_FULL ? ERR_OK : code;
+    return seq_load(c, e);
 }
 
 enum err_code catalog__open(

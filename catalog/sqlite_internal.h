@@ -25,7 +25,7 @@
 enum {
     CATALOG_READERS_MAX = 16,
     CATALOG_BUSY_TIMEOUT_MS = 5000,
-    CATALOG_PURGE_ROWS = 10000, /* rows that one transaction of a removal deletes at most */
+    CATALOG_PURGE_ROWS = 2000, /* rows that one transaction of a removal deletes at most */
 };
 
 enum stmt_id {
@@ -163,14 +163,6 @@ MUST_USE enum err_code catalog__fields_read(struct catalog *c, int64_t item_id, 
 MUST_USE enum err_code catalog__fields_insert(
     struct catalog *c, int64_t item_id, const struct field_value *values, size_t n, struct err *e);
 MUST_USE enum err_code catalog__fields_delete(struct catalog *c, int64_t item_id, struct err *e);
-
-/* ---- sqlite_collections.c ---- */
-
-/** First slice of a removal: the collection is gone for readers, its rows are not. NOT_FOUND. */
-MUST_USE enum err_code catalog__collection_mark_deleted(
-    struct catalog *c, int64_t id, struct err *e);
-/** Remove what collections that are marked deleted still hold. */
-MUST_USE enum err_code catalog__purge(struct catalog *c, struct err *e);
 
 /* ---- ids ---- */
 

@@ -211,21 +211,6 @@ static enum err_code put_collection(struct engine *g, struct collection_op *op, 
     return collection_describe(col, op->op.arena, &op->info, e);
 }
 
-/* Is its row still there? The catalog frees the name first and removes the contents then; contents that could
- * not be removed are removed at the next start. */
-static bool is_stored(struct engine *g, const struct collection *col)
-{
-    struct catalog_collection *rows;
-    size_t n = 0;
-    bool found = false;
-    struct arena *a = arena_new(1 << 14, 0);
-    bool known = a && catalog_collections(g->catalog, a, &rows, &n, NULL) == ERR_OK;
-    for (size_t i = 0; known && i < n; i++)
-        found |= rows[i].id == col->row.id;
-    arena_free(a);
-    return found || !known;
-}
-
 /* Out of sight first, then off the disk. Operations under way keep their references; those that come to the
  * writer afterwards find `deleted`. */
 static enum err_code delete_collection(struct engine *g, struct collection_op *op, struct err *e)
@@ -236,7 +221,7 @@ static enum err_code delete_collection(struct engine *g, struct collection_op *o
     TRY(collection_describe(col, op->op.arena, &op->info, e));
     registry_remove(&g->registry, col);
     enum err_code code = catalog_collection_delete(g->catalog, col->row.id, &why);
-    if (code != ERR_OK && is_stored(g, col)) {
+    if (code != ERR_OK) {
         registry_put_back(&g->registry, col);
         if (e) *e = why;
         return code;
@@ -244,8 +229,8 @@ static enum err_code delete_collection(struct engine *g, struct collection_op *o
     col->deleted = true;
     AUTO_GENERATION struct generation *gen = collection_generation(col);
     atomic_store(&gen->abandoned, true);
-    LOG(INFO, "collection_deleted", F_STR("collection", col->row.name.p),
-        F_STR("error", why.msg)); /* of the removal of its contents; "": they are gone */
+    g->writer.purge_due = true; /* its rows follow, slice by slice */
+    LOG(INFO, "collection_deleted", F_STR("collection", col->row.name.p));
     return ERR_OK;
 }
 

@@ -106,6 +106,7 @@ static void unpark(struct writer *w, struct task_list *batch)
 static int64_t wait_until(const struct writer *w)
 {
     int64_t now = time_mono_ns(), until = now + 3600 * NS_PER_S;
+    if (w->purge_due) return now;
     if (w->checkpoint_due) until = now + IDLE_MS * NS_PER_MS;
     if (w->parked.head) until = now + PARK_POLL_MS * NS_PER_MS;
     if (w->dirty && w->retry_ns < until) until = w->retry_ns;
@@ -229,6 +230,15 @@ static void idle(struct writer *w)
         LOG(WARN, "checkpoint_failed", F_STR("error", e.msg));
 }
 
+/* One slice of what deleted collections held, between commits. */
+static void purge(struct writer *w)
+{
+    struct err e = ERR_INIT;
+    if (catalog_purge(w->engine->catalog, &w->purge_due, &e) == ERR_OK) return;
+    w->purge_due = false; /* tried again at the next start, or with the next deletion */
+    LOG(WARN, "purge_failed", F_STR("error", e.msg));
+}
+
 static void writer_main(void *arg)
 {
     struct writer *w = arg;
@@ -245,6 +255,7 @@ static void writer_main(void *arg)
         else if (time_mono_ns() - began >= (IDLE_MS / 2) * NS_PER_MS)
             idle(w);
         if (w->dirty && time_mono_ns() >= w->retry_ns) writer__repair(w);
+        if (w->purge_due) purge(w);
         engine__gauges(w->engine);
     }
 }
@@ -271,6 +282,7 @@ enum err_code writer_start(struct writer *w, struct engine *g, struct err *e)
     w->queue = queue_new(SIZE_MAX, LANE_WEIGHT);
     w->arena = arena_new(ARENA_BYTES, 0);
     w->engine = g;
+    w->purge_due = true;
     if (!w->queue || !w->arena) return err_set(e, ERR_NOMEM, "out of memory for the writer");
     return thread_start(&w->thread, "writer", writer_main, w, e);
 }

@@ -58,6 +58,7 @@ struct writer {
     int64_t retry_ns;         /* when to try repairing them again */
     int64_t retry_delay_ns;
     bool checkpoint_due;
+    bool purge_due; /* deleted collections may have rows left */
     /** For tests: true makes the next publication fail as if memory were out. Set before any write. */
     bool (*fail_publish)(void);
 };
