@@ -2,6 +2,7 @@
 #include "tests/http/http_test.h"
 
 #include "base/rng.h"
+#include "base/thread.h"
 
 #include <poll.h>
 #include <stdio.h>
@@ -339,6 +340,70 @@ START_TEST(memory_stays_as_it_is)
 }
 END_TEST
 
+/* ---- full queues ---- */
+
+enum { IMPORTERS = 4, IMPORTER_LINES = 6000 };
+
+struct importer {
+    struct thread thread;
+    int number, status;
+    long long upserted;
+};
+
+static void run_importer(void *arg)
+{
+    struct importer *me = arg;
+    struct buf b = BUF_INIT(0);
+    struct http_client c;
+    struct http_reply r;
+
+    for (int i = 0; i < IMPORTER_LINES; i++)
+        buf_printf(&b, "{\"id\":\"i%d-%d\",\"text\":\"importer %d line %d\"}\n", me->number, i,
+            me->number, i);
+    http_reply_init(&r);
+    if (http_try_open(&c, suite_server.port)) {
+        const struct http_call post = {
+            .method = "POST", .path = PATH, .type = "application/x-ndjson", .body = buf_str(&b)
+        };
+        if (http_try_call(&c, &post, &r)) {
+            const char *n = strstr(http_reply_text(&r), "\"upserted\":");
+            me->status = r.status;
+            me->upserted = n ? atoll(n + 11) : -1;
+        }
+    }
+    http_close(&c);
+    http_reply_done(&r);
+    buf_done(&b);
+}
+
+/* A stream waits for room in the queues instead of being refused. */
+START_TEST(full_queues_are_waited_for)
+{
+    static const char *const args[] = { "--write-queue-items", "1", "--encode-queue-tokens", "64",
+        "--search-queue", "1", NULL };
+    static struct importer importers[IMPORTERS];
+    struct err e = ERR_INIT;
+
+    suite_server_args = args;
+    suite_server_start();
+    fresh_collection("{'modality':'text'}");
+    for (int i = 0; i < IMPORTERS; i++) {
+        importers[i] = (struct importer){ .number = i };
+        ck_assert_int_eq(
+            thread_start(&importers[i].thread, "importer", run_importer, &importers[i], &e),
+            ERR_OK);
+    }
+    for (int i = 0; i < IMPORTERS; i++)
+        thread_join(&importers[i].thread);
+    for (int i = 0; i < IMPORTERS; i++) {
+        ck_assert_int_eq(importers[i].status, 200);
+        ck_assert_int_eq(importers[i].upserted, IMPORTER_LINES);
+    }
+    ck_assert_int_eq(count(), IMPORTERS * IMPORTER_LINES);
+    suite_server_stop();
+}
+END_TEST
+
 TEST_SUITE(import)
 {
     TCase *tc = tcase_create("ndjson");
@@ -352,4 +417,9 @@ TEST_SUITE(import)
     tcase_add_test(tc, a_cut_connection_keeps_what_was_committed);
     tcase_add_test(tc, memory_stays_as_it_is);
     suite_add_tcase(s, tc);
+
+    TCase *own = tcase_create("queues");
+    tcase_set_timeout(own, 120);
+    tcase_add_test(own, full_queues_are_waited_for);
+    suite_add_tcase(s, own);
 }
