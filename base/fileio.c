@@ -24,6 +24,8 @@ static void fd_close(int *fd)
 }
 #define AUTO_FD AUTO(fd_close)
 
+enum { STREAM_FIRST_BYTES = 1 << 16 };
+
 static enum err_code io_error(struct err *e, const char *what, const char *path)
 {
     int errnum = errno;
@@ -91,6 +93,34 @@ enum err_code file_read(
         if (got < 0) return io_error(e, "cannot read", path);
         if (got == 0) break;
         n += (size_t)got;
+    }
+    p[n] = '\0';
+    *ret_p = steal_ptr(&p);
+    *ret_n = n;
+    return ERR_OK;
+}
+
+enum err_code stream_read(
+    int fd, const char *name, size_t max_bytes, char **ret_p, size_t *ret_n, struct err *e)
+{
+    AUTO_FREE char *p = NULL;
+    size_t n = 0, cap = 0;
+    for (;;) {
+        if (n + 1 >= cap) {
+            size_t more = cap ? 2 * cap : STREAM_FIRST_BYTES;
+            char *grown = mem_realloc(p, more, 1);
+            if (!grown) return err_set(e, ERR_NOMEM, "out of memory reading %s", name);
+            p = grown;
+            cap = more;
+        }
+        ssize_t got = read(fd, p + n, cap - n - 1);
+        if (got < 0 && errno == EINTR) continue;
+        if (got < 0) return io_error(e, "cannot read", name);
+        if (got == 0) break;
+        n += (size_t)got;
+        if (n > max_bytes)
+            return err_set(
+                e, ERR_LIMIT, "%s has more than the %zu bytes that are allowed", name, max_bytes);
     }
     p[n] = '\0';
     *ret_p = steal_ptr(&p);

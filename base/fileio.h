@@ -25,6 +25,10 @@ void file_map_close(struct file_map *m);
 MUST_USE enum err_code file_read(
     const char *path, size_t max_bytes, char **ret_p, size_t *ret_n, struct err *e);
 
+/** As file_read for what is no regular file, a pipe say: everything up to its end. `name` is for messages. */
+MUST_USE enum err_code stream_read(
+    int fd, const char *name, size_t max_bytes, char **ret_p, size_t *ret_n, struct err *e);
+
 /** path.tmp.PID, write, fsync, rename, fsync of the folder: after return either the old or the new
  * content is there, whole, also after a power cut. */
 MUST_USE enum err_code file_write_atomic(const char *path, const void *p, size_t n, struct err *e);

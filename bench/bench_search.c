@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { QUERIES_BYTES_MAX = 64 << 20, WARM_UP = 20, RECALL_QUERIES_MAX = 500 };
 
@@ -172,7 +173,6 @@ int main(int argc, char **argv)
         .collection = "default",
         .k = 10,
         .n_max = 1000,
-        .file = "/dev/stdin",
         .answer = BUF_INIT(0) };
     char *text = NULL, url[2048];
     size_t n = 0;
@@ -196,7 +196,10 @@ int main(int argc, char **argv)
         else
             fail("usage: bench_search [--url U] [--collection C] [--k K] [--n N] [--csv] [FILE]");
     }
-    if (file_read(b.file, QUERIES_BYTES_MAX, &text, &n, &e) != ERR_OK) fail(e.msg);
+    if ((b.file ? file_read(b.file, QUERIES_BYTES_MAX, &text, &n, &e)
+                : stream_read(STDIN_FILENO, "standard input", QUERIES_BYTES_MAX, &text, &n, &e)) !=
+        ERR_OK)
+        fail(e.msg);
     read_queries(&b, text, n);
     curl_global_init(CURL_GLOBAL_DEFAULT);
     b.curl = curl_easy_init();

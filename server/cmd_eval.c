@@ -1,4 +1,5 @@
 #include "base/fileio.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "engine/evaluate.h"
 #include "server/cmd.h"
@@ -6,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { DATA_BYTES_MAX = 1 << 30 };
 
@@ -75,8 +77,10 @@ static enum err_code run(const struct eval_args *a, struct config *cfg, struct e
     TRY(config_read_env(cfg, e));
     if (!rq.model_dir) TRY(config_set(cfg, "default_model", a->model, e));
     if (a->models) TRY(config_set(cfg, "models", a->models, e));
-    TRY(file_read(
-        strcmp(a->data, "-") != 0 ? a->data : "/dev/stdin", DATA_BYTES_MAX, &text, &rq.data.n, e));
+    if (strcmp(a->data, "-") == 0)
+        TRY(stream_read(STDIN_FILENO, "standard input", DATA_BYTES_MAX, &text, &rq.data.n, e));
+    else
+        TRY(file_read(a->data, DATA_BYTES_MAX, &text, &rq.data.n, e));
     rq.data.p = text;
     TRY(evaluate(&rq, &report, e));
     print_report(&rq, a->model, &report);
@@ -98,6 +102,7 @@ int cmd_eval(int argc, char **argv)
         usage(stderr);
         return 2;
     }
+    log_set_level(LOG_WARN); /* which models were found is not what was asked */
     code = config_init(&cfg, &e);
     if (code == ERR_OK) code = run(&a, &cfg, &e);
     config_done(&cfg);

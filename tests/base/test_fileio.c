@@ -225,6 +225,35 @@ START_TEST(out_of_memory)
 }
 END_TEST
 
+START_TEST(reads_a_pipe_to_its_end)
+{
+    int ends[2];
+    char *p = NULL;
+    size_t n = 0, sent = 0;
+    struct err e = ERR_INIT;
+    static char chunk[4096];
+    ck_assert_int_eq(pipe(ends), 0);
+    pid_t child = fork();
+    if (child == 0) {
+        for (; sent < 50 * sizeof chunk; sent += sizeof chunk)
+            if (write(ends[1], chunk, sizeof chunk) < 0) _exit(1);
+        _exit(0);
+    }
+    (void)close(ends[1]);
+    ck_assert_ok(stream_read(ends[0], "pipe", 1 << 20, &p, &n, &e), &e);
+    ck_assert_uint_eq(n, 50 * sizeof chunk);
+    ck_assert_int_eq(p[n], 0);
+    mem_free(p);
+    (void)close(ends[0]);
+
+    ck_assert_int_eq(pipe(ends), 0);
+    ck_assert_int_eq(write(ends[1], "12345678", 8), 8);
+    (void)close(ends[1]);
+    ck_assert_err(stream_read(ends[0], "pipe", 7, &p, &n, &e), ERR_LIMIT);
+    (void)close(ends[0]);
+}
+END_TEST
+
 TEST_SUITE(fileio)
 {
     TCase *tc = tcase_create("core");
@@ -237,6 +266,7 @@ TEST_SUITE(fileio)
     tcase_add_test(tc, joins);
     tcase_add_test(tc, one_lock_a_folder);
     tcase_add_test(tc, little_endian);
+    tcase_add_test(tc, reads_a_pipe_to_its_end);
     suite_add_tcase(s, tc);
     tc = tcase_create("oom");
     tcase_set_tags(tc, OOM_TAG);
