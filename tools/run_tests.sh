@@ -1,7 +1,8 @@
 #!/bin/sh
-# Runs test runners one after the other, shows what they say, and ends with libcheck's own summary lines.
+# Runs test runners one after the other; shows what one said if it failed; ends with libcheck's own summary
+# lines, one a runner.
 #   tools/run_tests.sh BUILD_FOLDER RUNNER... [-- SUITE...]
-# Exit status 1 if any runner failed. Every runner runs, also after a failure.
+# Exit status 1 if any runner failed. Every runner runs, also after a failure. With VERBOSE=1 all is shown.
 set -u
 
 build=$1
@@ -20,10 +21,14 @@ summary='^[0-9]*%: Checks: [0-9]*, Failures: [0-9]*, Errors: [0-9]*$'
 bad=
 for r in $runners; do
     name=${r##*/}
-    echo "== $name"
-    if "$r" "$@" >"$logs/$name" 2>&1; then :; else bad="$bad $name"; fi
-    grep -v "$summary" "$logs/$name"
-    grep -q "$summary" "$logs/$name" || { echo "$name: ended without a summary"; bad="$bad $name"; }
+    start=$(date +%s)
+    word=ok
+    "$r" "$@" >"$logs/$name" 2>&1 || word=FAILED
+    grep -q "$summary" "$logs/$name" || word="FAILED: ended without a summary"
+    printf '%-14s %s, %d s\n' "$name" "$word" $(($(date +%s) - start))
+    [ "$word" = ok ] || bad="$bad $name"
+    # The summary is kept for the end, so that whoever adds up the lines counts each once.
+    if [ "$word" != ok ] || [ "${VERBOSE:-0}" = 1 ]; then grep -v "$summary" "$logs/$name"; fi
 done
 
 [ -z "$bad" ] || echo "failed:$bad (logs in $logs)"
