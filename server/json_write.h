@@ -27,18 +27,26 @@ struct json_write {
 };
 #define JSON_WRITE_INIT(buf_) ((struct json_write){ .b = (buf_) })
 
+/** "{", as a value. */
 void json_write_object(struct json_write *w);
+/** "}" */
 void json_write_object_end(struct json_write *w);
+/** "[", as a value. */
 void json_write_array(struct json_write *w);
+/** "]" */
 void json_write_array_end(struct json_write *w);
 /** key: a constant that needs no escapes. */
 void json_write_key(struct json_write *w, const char *key);
 /** A name from outside. */
 void json_write_key_str(struct json_write *w, struct str key);
 
+/** A string, with escapes. */
 void json_write_str(struct json_write *w, struct str s);
+/** The same for one that ends with a NUL. */
 void json_write_z(struct json_write *w, const char *z);
+/** A whole number. */
 void json_write_i64(struct json_write *w, int64_t v);
+/** A whole number that is not negative. */
 void json_write_u64(struct json_write *w, uint64_t v);
 /** Shortest text that reads back as the same double; null if it is not finite. */
 void json_write_f64(struct json_write *w, double v);

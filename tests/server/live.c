@@ -17,7 +17,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-atomic_int live_streams_opened, live_streams_closed, live_ops_done;
+atomic_int live_streams_opened, live_streams_closed;
 
 /* ---- operations without an engine: each is a thread that sleeps, then is done ---- */
 
@@ -38,7 +38,6 @@ static void job_run(void *arg)
     if (j->work) j->work(j->op);
     j->op->work_ns = j->sleep_ms * NS_PER_MS;
     j->op->done(j->op);
-    atomic_fetch_add(&live_ops_done, 1);
 }
 
 static enum err_code job_start(struct engine_op *op, void (*work)(struct engine_op *op),
@@ -319,6 +318,9 @@ void live_init(struct live *l)
 void live_start(struct live *l)
 {
     struct err e = ERR_INIT;
+    atomic_store(&n_jobs, 0);
+    atomic_store(&live_streams_opened, 0);
+    atomic_store(&live_streams_closed, 0);
     json_init();
     ck_assert_ok(auth_open(&l->cfg, &l->auth, &e), &e);
     const struct http_server_opts o = { .cfg = &l->cfg,
@@ -384,7 +386,7 @@ static size_t read_some(int fd, char *p, size_t n)
 
 const char *reply_header(const struct reply *r, const char *name)
 {
-    static char value[512];
+    static _Thread_local char value[512];
     size_t n = strlen(name);
     for (const char *line = strstr(r->head, "\r\n"); line && line[2];
          line = strstr(line + 2, "\r\n")) {

@@ -26,11 +26,8 @@ void live_start(struct live *l);
 /** Stops the server, and waits for every thread that a route started. Fails the test if an exchange is left. */
 void live_stop(struct live *l);
 
-/* Streams of POST /lines that began, and those for which close() ran. */
+/* Since live_start: streams of POST /lines that began, and those for which close() ran. */
 extern atomic_int live_streams_opened, live_streams_closed;
-/* Operations that routes started and that have ended. */
-extern atomic_int live_ops_done;
-
 int live_connect(const struct live *l);
 /** All of it, however long it takes; false if the connection broke. */
 bool live_send(int fd, const void *p, size_t n);
@@ -46,7 +43,7 @@ struct reply {
 /** One answer; waits up to 10 s (60 s under a sanitizer). body is empty after HEAD if `no_body`. */
 void live_recv(int fd, struct reply *r, bool no_body);
 void reply_done(struct reply *r);
-/** Value of a header, or NULL; until the next call. */
+/** Value of a header, or NULL; until this thread calls it again. */
 const char *reply_header(const struct reply *r, const char *name);
 /** True if the server has closed: nothing but the end can be read within 10 s. */
 bool live_is_closed(int fd);
