@@ -124,6 +124,7 @@ void index_scratch_free(struct index_scratch *s);
 MUST_USE enum err_code index_search(const struct index *ix, const struct index_query *q,
     struct index_scratch *s, struct index_hit *ret_hits, size_t *ret_n, struct err *e);
 
+/** Counts at one moment. Threads: any; keeps puts and deletes waiting while it looks. */
 void index_stats(const struct index *ix, struct index_stats *ret);
 
 /** Walk all invariants (degree bounds, links in range and on both nodes' layers, no self-links,

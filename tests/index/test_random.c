@@ -100,8 +100,8 @@ START_TEST(random_lives)
 {
     atexit(name_seed);
     const char *one = getenv("INDEX_SEED"), *many = getenv("INDEX_SEEDS");
-    uint64_t first = one ? strtoull(one, NULL, 10) : (uint64_t)_i * 10;
-    uint64_t n = one ? 1 : many ? strtoull(many, NULL, 10) : test_is_slow_run() ? 2 : 10;
+    uint64_t first = one ? strtoull(one, NULL, 10) : (uint64_t)_i * 100;
+    uint64_t n = one ? 1 : many ? strtoull(many, NULL, 10) : test_is_slow_run() ? 1 : 4;
     for (running = first; running < first + n; running++)
         live(running);
     running = UINT64_MAX;
