@@ -165,6 +165,9 @@ START_TEST(large_ones_are_refused)
 }
 END_TEST
 
+#define CHUNKED(body)                                                                              \
+    ("POST /search HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" body)
+
 /* Bytes that are no good HTTP. The library answers some of them itself, or just closes. */
 START_TEST(broken_http_hurts_nobody)
 {
@@ -178,9 +181,8 @@ START_TEST(broken_http_hurts_nobody)
         "POST /search HTTP/1.1\r\nHost: a\r\nContent-Length: -5\r\n\r\n",
         "POST /search HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999999999999999\r\n\r\n",
         "POST /search HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nabcdef",
-        "POST /search HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
-        "POST /search HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: "
-        "chunked\r\n\r\nffffffffffffffffff\r\n",
+        CHUNKED("zz\r\n"),
+        CHUNKED("ffffffffffffffffff\r\n"),
         "POST /search HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n",
         "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
         "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
