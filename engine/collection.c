@@ -177,6 +177,9 @@ enum err_code collection_load(const struct catalog_collection *row, const struct
     if (c) {
         TRY(catalog_vectors_scan(c, &col->row, load_vector, col->generation->index, e));
         TRY(load_columns(c, &col->row, col->columns->fields, e));
+        struct index_stats stats;
+        index_stats(col->generation->index, &stats);
+        col->generation->backlog = stats.pending;
     }
     *ret_col = steal_ptr(&col);
     return ERR_OK;

@@ -32,6 +32,8 @@ struct generation {
     int64_t version;           /* set once; 0: a vector collection */
     struct index *index;       /* set once; locks for itself */
     atomic_bool abandoned;     /* its collection was deleted: not worth linking */
+    size_t
+        backlog; /* vectors that waited when it was loaded; 0 once caught up. Owner: writer thread */
     /* guarded by linker.lock */
     struct generation *link_next;
     bool link_waiting;

@@ -48,12 +48,15 @@ static void list_add(struct task_list *l, struct write_task *t)
 
 /* ---- choosing what goes into the next commit ---- */
 
+/* By what writes brought: what was loaded at the start waits for the graph too, but holding writes back would not
+ * make it go faster. */
 static bool graph_is_behind(const struct writer *w, struct collection *col)
 {
     AUTO_GENERATION struct generation *gen = collection_generation(col);
     struct index_stats stats;
     index_stats(gen->index, &stats);
-    return stats.pending > w->engine->cfg->index_pending_max;
+    if (stats.pending <= w->engine->cfg->index_pending_max) gen->backlog = 0;
+    return stats.pending > w->engine->cfg->index_pending_max && stats.pending > gen->backlog;
 }
 
 static bool must_park(const struct writer *w, const struct write_task *t)
