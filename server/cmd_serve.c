@@ -123,7 +123,8 @@ static enum err_code run(const struct config *cfg, const sigset_t *signals, stru
     struct auth *auth = NULL;
     struct engine *g = NULL;
     TRY(auth_open(cfg, &auth, e));
-    enum err_code code = engine_open(cfg, &g, e);
+    enum err_code code = http_server_check_listen(cfg, auth, e);
+    if (code == ERR_OK) code = engine_open(cfg, &g, e);
     if (code == ERR_OK) code = serve(cfg, signals, g, auth, e);
     engine_close(g);
     auth_close(auth);

@@ -45,14 +45,26 @@ static unsigned connection_limit(const struct config *cfg)
 }
 
 static enum err_code listen_on(
-    struct http_server *s, const struct http_server_opts *o, struct err *e)
+    const struct config *cfg, const struct auth *auth, struct http_listen *ret, struct err *e)
 {
     struct http_listen l = { .fd = -1 };
-    TRY(http_listen_open(o->cfg->listen, &l, e));
-    s->listen_fd = l.fd;
-    s->port = l.port;
-    memcpy(s->address, l.address, sizeof s->address);
-    return auth_check_listen(o->auth, l.loopback, o->cfg->insecure, e);
+    TRY(http_listen_open(cfg->listen, &l, e));
+    enum err_code code = auth_check_listen(auth, l.loopback, cfg->insecure, e);
+    if (code == ERR_OK) {
+        *ret = l;
+    } else {
+        (void)close(l.fd);
+    }
+    return code;
+}
+
+enum err_code http_server_check_listen(
+    const struct config *cfg, const struct auth *auth, struct err *e)
+{
+    struct http_listen l;
+    TRY(listen_on(cfg, auth, &l, e));
+    (void)close(l.fd);
+    return ERR_OK;
 }
 
 static void destroy(struct http_server *s)
@@ -67,6 +79,12 @@ static void destroy(struct http_server *s)
 
 static enum err_code start(struct http_server *s, struct err *e)
 {
+    struct http_listen l;
+    TRY(listen_on(s->o.cfg, s->o.auth, &l, e));
+    s->listen_fd = l.fd;
+    s->port = l.port;
+    memcpy(s->address, l.address, sizeof s->address);
+
     unsigned threads = event_threads(s->o.cfg), connections = connection_limit(s->o.cfg);
     if (threads > connections) threads = connections;
     TRY(thread_start(&s->sweeper, "http-sweep", sweep_run, s, e));
@@ -96,8 +114,7 @@ enum err_code http_server_start(
     mutex_init(&s->lock, RANK_SERVER);
     cond_init(&s->changed);
     cond_init(&s->sweeper_wake);
-    enum err_code code = listen_on(s, o, e);
-    if (code == ERR_OK) code = start(s, e);
+    enum err_code code = start(s, e);
     if (code != ERR_OK) {
         stop_sweeper(s);
         destroy(s);

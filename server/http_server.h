@@ -28,6 +28,9 @@ struct http_server_opts {
         struct engine *g, struct engine_op *op, void (*work)(struct engine_op *op), struct err *e);
 };
 
+/** Would http_server_start get its address? For finding out before the work of opening an engine. */
+MUST_USE enum err_code http_server_check_listen(
+    const struct config *cfg, const struct auth *auth, struct err *e);
 /**
  * Listen on cfg->listen and serve. json_init() must have been called.
  * Errors: INVALID (address, or beyond loopback without a key), CONFLICT (address in use), IO, NOMEM.

@@ -68,7 +68,10 @@ void request_wake(struct exchange *x, enum exchange_outcome outcome)
     struct http_server *s = x->server;
     struct MHD_Connection *mhd = x->conn->mhd;
     x->outcome = (int)outcome;
-    if (atomic_load(&x->state) == EXCHANGE_PARKED) answer_half_closed(x);
+    if (atomic_load(&x->state) == EXCHANGE_PARKED) {
+        answer_half_closed(x);
+        if (x->phase == PHASE_BODY) (void)http_conn_enter(x->conn, CONN_READING);
+    }
     /* The daemon must not be stopped while a thread is in MHD_resume_connection. */
     atomic_fetch_add(&s->waking, 1);
     if (atomic_exchange(&x->state, EXCHANGE_READY) == EXCHANGE_PARKED) MHD_resume_connection(mhd);

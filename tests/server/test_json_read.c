@@ -1,6 +1,7 @@
 #include "server/json_read.h"
 
 #include "base/mem.h"
+#include "base/rng.h"
 #include "tests/support/oom.h"
 #include "tests/support/test.h"
 
@@ -109,6 +110,53 @@ START_TEST(writes_trees_back)
 }
 END_TEST
 
+/* Random pieces of JSON, most of them malformed. What we take must be what jansson alone takes: lifting
+ * vectors out must not make bad text good, and must not change the rest. */
+START_TEST(agrees_with_the_parser_alone)
+{
+    static const char *const pieces[] = { "{", "}", "[", "]", ",", ":", "\"vector\"", "\"items\"",
+        "\"a\"", "1", "2.5", "-0", "[1]", "[1,2,3]", "[0.5,-1e3,7]", "5", "null", "\"x\"", " ",
+        "{\"vector\":[1,2,3]", "\"v\\u0065ctor\":", "{\"items\":[", "{\"vector\":", "]}", "[1 ]",
+        "e", "\\", "\"" };
+    static const char *const paths[] = { "/vector", "/items/[]/vector", NULL };
+    struct rng r;
+    rng_init(&r, 4242);
+    size_t taken = 0, lifted = 0;
+    struct arena *a = arena_new(1024, 0);
+    for (int i = 0; i < 300000; i++) {
+        char text[256] = "", copy[256];
+        size_t n = 1 + rng_below(&r, 10);
+        for (size_t j = 0; j < n; j++)
+            (void)strcat(text, pieces[rng_below(&r, sizeof pieces / sizeof pieces[0])]);
+        (void)strcpy(copy, text);
+        json_t *alone = json_loads(text, JSON_REJECT_DUPLICATES, NULL);
+        struct json_doc d = { 0 };
+        struct err e = ERR_INIT;
+        arena_clear(a);
+        if (json_read(copy, strlen(copy), paths, a, &d, &e) == ERR_OK) {
+            ck_assert_msg(alone != NULL, "only we take %s", text);
+            taken++;
+            lifted += d.vectors.n;
+            const json_t *v = json_object_get(d.root, "vector"),
+                         *w = json_object_get(alone, "vector");
+            if (json_is_integer(v)) {
+                const struct json_vector *x = &d.vectors.p[json_integer_value(v)].v;
+                ck_assert_uint_eq(json_array_size(w), x->n);
+                for (size_t j = 0; j < x->n; j++)
+                    ck_assert(x->p[j] == (float)json_number_value(json_array_get(w, j)));
+            } else {
+                ck_assert_msg(json_equal(v, w) || (!v && !w), "%s", text);
+            }
+        }
+        json_doc_done(&d);
+        json_decref(alone);
+    }
+    arena_free(a);
+    ck_assert_uint_gt(taken, 100);
+    ck_assert_uint_gt(lifted, 50);
+}
+END_TEST
+
 static enum err_code read_and_write(void)
 {
     struct arena *a = arena_new(64, 0);
@@ -138,6 +186,8 @@ TEST_SUITE(json_read)
     tcase_add_test(tc, says_where);
     tcase_add_test(tc, bounds_the_nesting);
     tcase_add_test(tc, writes_trees_back);
+    tcase_add_test(tc, agrees_with_the_parser_alone);
+    tcase_set_timeout(tc, 60);
     suite_add_tcase(s, tc);
     TCase *oom = tcase_create("oom");
     tcase_set_tags(oom, OOM_TAG);
