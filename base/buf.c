@@ -1,5 +1,6 @@
 /* Byte buffer. Capacity doubles; there is always room for the NUL behind the content, which is why the
- * capacity is one more than what may be stored. The limit counts content, not capacity. */
+ * capacity is one more than what may be stored. The limit counts content; the capacity never exceeds it by more
+ * than the NUL, so what fits the storage is within the limit. */
 #include "base/buf.h"
 
 #include "base/mem.h"
@@ -80,8 +81,6 @@ enum err_code buf_printf(struct buf *b, const char *fmt, ...)
     if (n >= 0 && (size_t)n >= b->cap - b->n) {
         code = buf_reserve(b, (size_t)n);
         if (code == ERR_OK) vsnprintf(b->p + b->n, b->cap - b->n, fmt, again);
-    } else if (n >= 0 && b->limit_bytes && (size_t)n > b->limit_bytes - b->n) {
-        code = fail(b, ERR_LIMIT);
     }
     va_end(again);
     if (code == ERR_OK) b->n += (size_t)n;

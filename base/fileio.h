@@ -29,7 +29,7 @@ MUST_USE enum err_code file_read(
 MUST_USE enum err_code stream_read(
     int fd, const char *name, size_t max_bytes, char **ret_p, size_t *ret_n, struct err *e);
 
-/** path.tmp.PID, write, fsync, rename, fsync of the folder: after return either the old or the new
+/** path.tmp.PID.N, write, fsync, rename, fsync of the folder: after return either the old or the new
  * content is there, whole, also after a power cut. */
 MUST_USE enum err_code file_write_atomic(const char *path, const void *p, size_t n, struct err *e);
 

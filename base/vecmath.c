@@ -113,9 +113,8 @@ uint16_t f32_to_f16(float x)
     memcpy(&bits, &x, sizeof bits);
     uint32_t sign = bits >> 16 & 0x8000u, mag = bits & 0x7FFFFFFFu;
     if (mag > 0x7F800000u) return (uint16_t)(sign | 0x7E00u | (mag >> 13 & 0x3FFu)); /* quiet NaN */
-    if (mag >= 0x477FF000u)
-        return (uint16_t)(sign | 0x7C00u);        /* 65520 and above round to infinity */
-    if (mag < 0x33000001u) return (uint16_t)sign; /* half the smallest, or less: 0 */
+    if (mag >= 0x47800000u) return (uint16_t)(sign | 0x7C00u); /* 65536 and above: infinity */
+    if (mag < 0x33000001u) return (uint16_t)sign;              /* half the smallest, or less: 0 */
 
     uint32_t half, rest, tie;
     if (mag < 0x38800000u) {

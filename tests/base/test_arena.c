@@ -52,6 +52,9 @@ START_TEST(limit_and_overflow_give_null)
     ck_assert_ptr_null(arena_alloc(a, 41, 1));
     ck_assert_ptr_nonnull(arena_alloc(a, 16, 1));
     ck_assert_uint_le(arena_used_bytes(a), 1000);
+    mem_fail_after(-1);
+    ck_assert_ptr_null(arena_alloc(a, 5000, 1));
+    ck_assert_int_eq(mem_alloc_count(), 0); /* what is refused is not fetched first */
     arena_clear(a);
     ck_assert_uint_eq(arena_used_bytes(a), 0);
     ck_assert_ptr_nonnull(arena_alloc(a, 1000, 1));

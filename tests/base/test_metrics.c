@@ -5,6 +5,8 @@
 #include "base/thread.h"
 
 #include <math.h>
+#include <sched.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -116,12 +118,17 @@ START_TEST(series_are_bounded)
 }
 END_TEST
 
-enum { THREADS = 4, UPDATES = 20000, SERIES = 20 };
+enum { THREADS = 4, UPDATES = 20000, SERIES = 200 };
+
+static atomic_int arrived;
 
 static void update(void *arg)
 {
     char labels[32];
     (void)arg;
+    atomic_fetch_add(&arrived, 1);
+    while (atomic_load(&arrived) < THREADS) /* so that all meet at each new series */
+        sched_yield();
     for (int i = 0; i < UPDATES; i++) {
         snprintf(labels, sizeof labels, "s=\"%d\"", i % SERIES);
         metric_add(&shared, labels, 1);

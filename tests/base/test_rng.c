@@ -48,6 +48,11 @@ START_TEST(below_is_even)
         count[rng_below(&r, N)]++;
     for (int i = 0; i < N; i++)
         ck_assert_msg(abs(count[i] - DRAWS / N) < 500, "%d: %d", i, count[i]); /* 5.4 sigma */
+    /* Three quarters of the range: scaling alone would give every third number half of the draws. */
+    int thirds = 0;
+    for (int i = 0; i < 9000; i++)
+        thirds += rng_below(&r, UINT64_C(3) << 62) % 3 == 0;
+    ck_assert_msg(abs(thirds - 3000) < 250, "%d of 9000", thirds);
     for (int i = 0; i < 100; i++) {
         ck_assert_uint_eq(rng_below(&r, 1), 0);
         uint64_t big = (UINT64_C(1) << 63) + 1;

@@ -235,6 +235,8 @@ START_TEST(every_half_there_and_back)
     }
     ck_assert_uint_eq(f32_to_f16(65519.99f), 0x7BFF);
     ck_assert_uint_eq(f32_to_f16(65520.0f), 0x7C00);
+    ck_assert_uint_eq(f32_to_f16(65536.0f), 0x7C00);
+    ck_assert_uint_eq(f32_to_f16(70000.0f), 0x7C00);
     ck_assert_uint_eq(f32_to_f16(-FLT_MAX), 0xFC00);
     ck_assert_uint_eq(f32_to_f16(FLT_TRUE_MIN), 0);
 }
