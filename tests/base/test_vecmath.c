@@ -1,4 +1,5 @@
-/* Every table that this machine can run, against sums in long double. */
+/* Every table that this machine can run (base/vecmath_scalar.c, base/vecmath_avx2.c, base/vecmath_avx512.c,
+ * base/vecmath_neon.c), against sums in long double. */
 #include "tests/support/test.h"
 
 #include "base/rng.h"
