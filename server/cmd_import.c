@@ -167,7 +167,7 @@ static int transfer(CURL *curl, struct import *im, const struct import_args *a)
     curl_easy_setopt(curl, CURLOPT_UPLOAD_BUFFERSIZE, 262144L);
     curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, "POST");
     curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
-    im->started_ns = time_mono_ns();
+    im->started_ns = im->shown_ns = time_mono_ns();
     code = curl_easy_perform(curl);
     curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status);
     show_progress(im, true);

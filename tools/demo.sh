@@ -84,15 +84,15 @@ fi
 ask() {
     printf '\n   "%s"%s\n' "$1" "${2:+   only $2}"
     jq -n --arg text "$1" --arg pos "${2:-}" \
-        '{collection: "words", text: $text, k: 3} + (if $pos == "" then {} else {filter: {must: [{key: "pos", match: {value: $pos}}]}} end)' |
+        '{collection: "words", text: $text, k: 4} + (if $pos == "" then {} else {filter: {must: [{key: "pos", match: {value: $pos}}]}} end)' |
         curl -fsS "$url/search" -H 'Content-Type: application/json' -d @- |
-        jq -r '(.hits[] | "     \(.score * 1000 | round / 1000)  \(.metadata.lemmas | join(", ")): \(.text | .[0:80])"), "     (\(.took_ms) ms)"'
+        jq -r '(.hits[] | "     0.\("00\(.score * 1000 | round)"[-3:])  \(.metadata.lemmas | join(", ")): \(.text | split(";")[0] | .[0:90])"), "     (\(.took_ms) ms)"'
 }
 say "3. What is the word for ...?"
 ask "a small domesticated feline"
 ask "instrument for measuring earthquakes"
-ask "fear of being in closed spaces"
-ask "someone who studies the stars and planets"
+ask "someone who cannot sleep at night"
+ask "a vehicle that flies without an engine"
 ask "to walk slowly without a goal" verb
 
 say "4. How fast"
