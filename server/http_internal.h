@@ -122,7 +122,7 @@ enum exchange_state {
     EXCHANGE_READY,   /* resumed, finished or failed */
 };
 enum exchange_outcome { OUTCOME_NONE, OUTCOME_RESUME, OUTCOME_ANSWER };
-enum exchange_phase { PHASE_HEAD, PHASE_BODY, PHASE_ANSWER };
+enum exchange_phase { PHASE_HEAD, PHASE_BODY, PHASE_LAST, PHASE_ANSWER };
 
 /** A fresh or reused one, with one reference. NULL: no memory. */
 struct exchange *exchange__new(struct http_server *s);

@@ -8,9 +8,10 @@
  * An answer can be queued in HEAD (the connection is then closed) and in ANSWER only. While parked the
  * connection cannot end, so nothing goes away under an operation's feet.
  *
- * When a parked connection goes on, the library reads from the socket before it asks for the answer, and
- * gives up if the client has closed its sending side, as it may once the request is sent. So whoever
- * finishes a parked exchange looks for that, and then writes the answer to the socket itself.
+ * When a parked connection goes on, the library first reads from the socket if it was reading last, and
+ * gives up if the client has closed its sending side, as it may once the request is sent. So what may park
+ * at the end of its body is not dispatched by the first call without data: that one answers nothing, the
+ * library notes that it waits for us and not for the socket, and calls again at once (phase LAST).
  */
 #include "server/http_internal.h"
 
@@ -52,26 +53,13 @@ struct str request_header(const struct exchange *x, const char *name, size_t *re
 
 /* ---- parking ---- */
 
-/* Owner of x; its connection is suspended, or about to be. */
-static void answer_half_closed(struct exchange *x)
-{
-    char c;
-    if (x->outcome != OUTCOME_ANSWER || x->phase != PHASE_ANSWER || x->sent_raw) return;
-    if (recv(x->conn->fd, &c, 1, MSG_PEEK | MSG_DONTWAIT) != 0) return;
-    x->rs.close = true;
-    response_send_raw(x->conn->fd, &x->rs, x->id);
-    x->sent_raw = true;
-}
-
 void request_wake(struct exchange *x, enum exchange_outcome outcome)
 {
     struct http_server *s = x->server;
     struct MHD_Connection *mhd = x->conn->mhd;
     x->outcome = (int)outcome;
-    if (atomic_load(&x->state) == EXCHANGE_PARKED) {
-        answer_half_closed(x);
-        if (x->phase == PHASE_BODY) (void)http_conn_enter(x->conn, CONN_READING);
-    }
+    if (x->phase == PHASE_BODY && atomic_load(&x->state) == EXCHANGE_PARKED)
+        (void)http_conn_enter(x->conn, CONN_READING);
     /* The daemon must not be stopped while a thread is in MHD_resume_connection. */
     atomic_fetch_add(&s->waking, 1);
     if (atomic_exchange(&x->state, EXCHANGE_READY) == EXCHANGE_PARKED) MHD_resume_connection(mhd);
@@ -85,10 +73,8 @@ static enum MHD_Result park(struct exchange *x)
     struct MHD_Connection *mhd = x->conn->mhd;
     MHD_suspend_connection(mhd);
     int pending = EXCHANGE_PENDING;
-    if (!atomic_compare_exchange_strong(&x->state, &pending, EXCHANGE_PARKED)) {
-        answer_half_closed(x); /* it was done first, and left the waking to us */
-        MHD_resume_connection(mhd);
-    }
+    if (!atomic_compare_exchange_strong(&x->state, &pending, EXCHANGE_PARKED))
+        MHD_resume_connection(mhd); /* it was done first, and left the waking to us */
     return MHD_YES;
 }
 
@@ -103,7 +89,7 @@ static void unpark(struct exchange *x)
 
 static enum MHD_Result answer(struct exchange *x)
 {
-    if (x->sent_raw || !http_conn_enter(x->conn, CONN_BUSY)) return MHD_NO;
+    if (!http_conn_enter(x->conn, CONN_BUSY)) return MHD_NO;
     x->queued = response_queue(x);
     return x->queued ? MHD_YES : MHD_NO;
 }
@@ -199,6 +185,10 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *mhd, const c
     if (x->phase == PHASE_BODY && *n_data > 0) return on_body(x, data, n_data);
     if (x->phase == PHASE_BODY) {
         if (!http_conn_enter(x->conn, CONN_BUSY)) return MHD_NO;
+        x->phase = PHASE_LAST;
+        if (!x->discard && x->route->kind != ROUTE_INLINE) return MHD_YES;
+    }
+    if (x->phase == PHASE_LAST) {
         x->phase = PHASE_ANSWER;
         dispatch_end(x);
     }
@@ -214,8 +204,8 @@ static void on_completed(
     struct http_conn *c = x->conn;
     bool cut = http_conn_leave(c);
     c->x = NULL;
-    bool sent = x->queued && code == MHD_REQUEST_TERMINATED_COMPLETED_OK;
-    exchange_log(x, sent || x->sent_raw, cut);
+    bool sent = x->sent_raw || (x->queued && code == MHD_REQUEST_TERMINATED_COMPLETED_OK);
+    exchange_log(x, sent, cut);
     x->conn = NULL;
     *context = NULL;
     exchange_release(x);
