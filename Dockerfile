@@ -1,7 +1,7 @@
 # Kindred in a container. Needs only Debian packages.
 #
 #   docker build -t kindred .
-#   docker run -p 8080:8080 -v kindred-data:/data -e KINDRED_API_KEY=change-me kindred
+#   docker run -p 8080:8080 -v kindred-data:/data -e KINDRED_API_KEY="$(openssl rand -hex 32)" kindred
 #
 # The server listens on all addresses here, and refuses to start that way without a key: give KINDRED_API_KEY,
 # or, where nobody else can reach the port, replace the command by one with --insecure:
