@@ -1,0 +1,154 @@
+/* The commands of the program, run as a user runs them: what they print, how they end. */
+#include "base/buf.h"
+#include "base/fileio.h"
+#include "base/mem.h"
+#include "tests/http/http_test.h"
+#include "tests/support/tmpdir.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+
+enum { OUTPUT_BYTES_MAX = 1 << 20 };
+
+/* Run `kindred ARGS` in a shell, both outputs together; returns its exit status. */
+static int run(struct buf *out, const char *args)
+{
+    struct buf command = BUF_INIT(0);
+    char chunk[4096];
+    size_t got;
+
+    buf_printf(&command, "'%s' %s 2>&1", getenv("KINDRED_BIN"), args);
+    FILE *pipe = popen(command.p, "re");
+    ck_assert_ptr_nonnull(pipe);
+    buf_clear(out);
+    while ((got = fread(chunk, 1, sizeof chunk, pipe)) > 0)
+        buf_append(out, chunk, got);
+    int status = pclose(pipe);
+    buf_done(&command);
+    ck_assert_msg(WIFEXITED(status), "kindred %s was killed", args);
+    return WEXITSTATUS(status);
+}
+
+static void expect_run(const char *args, int want_status, const char *want_text)
+{
+    struct buf out = BUF_INIT(OUTPUT_BYTES_MAX);
+    int status = run(&out, args);
+    const char *text = out.p ? out.p : "";
+
+    ck_assert_msg(status == want_status, "kindred %s: exit %d: %s", args, status, text);
+    ck_assert_msg(strstr(text, want_text) != NULL, "kindred %s printed: %s", args, text);
+    buf_done(&out);
+}
+
+static const struct {
+    const char *args;
+    int status;
+    const char *text;
+} usages[] = {
+    { "--help", 0, "usage: kindred COMMAND" },
+    { "", 2, "usage: kindred COMMAND" },
+    { "frobnicate", 2, "there is no command \"frobnicate\"" },
+    { "version", 0, "kindred 0." },
+    { "serve --help", 0, "--listen" },
+    { "serve --colour red", 2, "there is no flag --colour" },
+    { "serve --http-threads many", 2, "http.threads needs a whole number" },
+    { "serve --config /nowhere.conf", 2, "/nowhere.conf" },
+    { "import --help", 0, "NDJSON" },
+    { "import", 2, "usage: kindred import" },
+    { "import --colour x", 2, "unknown or incomplete flag" },
+    { "import --collection c /nowhere.ndjson", 1, "/nowhere.ndjson" },
+    { "import --collection c --url http://127.0.0.1:1 </dev/null", 1, "127.0.0.1:1" },
+    { "eval --help", 0, "retrieval" },
+    { "eval --model x", 2, "usage: kindred eval" },
+    { "eval --model text-small --task sts --data /nowhere.tsv", 1, "/nowhere.tsv" },
+    { "config --help", 0, "usage: kindred config" },
+    { "config", 0, "--index-ef-search" },
+    { "config --html", 2, "unknown argument" },
+};
+
+START_TEST(says_how_it_is_used)
+{
+    expect_run(usages[_i].args, usages[_i].status, usages[_i].text);
+}
+END_TEST
+
+static void write_text(const struct tmpdir *dir, const char *name, const char *text, char path[256])
+{
+    struct err e = ERR_INIT;
+    ck_assert_ok(file_write_atomic(tmpdir_file(dir, name, path), text, strlen(text), &e), &e);
+}
+
+START_TEST(imports_a_file_and_says_what_was_wrong)
+{
+    struct tmpdir dir;
+    char path[TMPDIR_PATH_BYTES], args[1024];
+
+    tmpdir_make(&dir);
+    json_decref(call("PUT", "/collections/cli", "{\"modality\":\"text\"}", 201));
+    write_text(&dir, "good.ndjson",
+        "{\"id\":\"a\",\"text\":\"a red house\"}\n{\"id\":\"b\",\"text\":\"a blue car\"}\n", path);
+    snprintf(args, sizeof args, "import --collection cli --url http://127.0.0.1:%u/ %s",
+        suite_server.port, path);
+    expect_run(args, 0, "2 written, 0 unchanged, 0 failed");
+    expect_run(args, 0, "0 written, 2 unchanged, 0 failed");
+    snprintf(args, sizeof args, "import --collection cli --url=http://127.0.0.1:%u - <%s",
+        suite_server.port, path);
+    expect_run(args, 0, "0 written, 2 unchanged, 0 failed");
+
+    write_text(
+        &dir, "bad.ndjson", "{\"id\":\"c\",\"text\":\"a tree\"}\n{\"id\":\"d\"}\nnot json\n", path);
+    snprintf(args, sizeof args, "import --quiet --collection cli --url http://127.0.0.1:%u %s",
+        suite_server.port, path);
+    expect_run(args, 1, "line 3");
+    expect_run(args, 1, "line 2: ");
+    expect_run(args, 1, "0 written, 1 unchanged, 1 failed");
+    snprintf(args, sizeof args, "import --collection none --url http://127.0.0.1:%u %s",
+        suite_server.port, path);
+    expect_run(args, 1, "404");
+    tmpdir_remove(&dir);
+}
+END_TEST
+
+START_TEST(judges_a_model_on_a_file)
+{
+    struct tmpdir dir;
+    char path[TMPDIR_PATH_BYTES], args[1024];
+
+    tmpdir_make(&dir);
+    write_text(&dir, "sts.tsv",
+        "5\ta dog runs\ta dog runs\n3\ta dog runs\ta cat runs\n0\ta dog runs\tthe price of oil\n",
+        path);
+    snprintf(args, sizeof args, "eval --model models/text-small --task sts --data %s", path);
+    expect_run(args, 0, "\"cases\": 3, \"spearman\": 1.0000");
+    snprintf(
+        args, sizeof args, "eval --model text-small --models models --task sts --data - <%s", path);
+    expect_run(args, 0, "\"spearman\": 1.0000");
+    write_text(&dir, "pairs.tsv",
+        "a young cat\tkitten\nthe study of stars\tastronomy\na vehicle on rails\ttrain\n", path);
+    snprintf(args, sizeof args, "eval --model models/text-small --task retrieval --data %s", path);
+    expect_run(args, 0, "\"recall_at_1\": 1.0000");
+    write_text(&dir, "bad.tsv", "a\tb\nno tab here\n", path);
+    snprintf(args, sizeof args, "eval --model models/text-small --task retrieval --data %s", path);
+    expect_run(args, 1, "line 2: expected query TAB document");
+    snprintf(args, sizeof args, "eval --model /nowhere --task retrieval --data %s", path);
+    expect_run(args, 1, "kindred eval: ");
+    tmpdir_remove(&dir);
+}
+END_TEST
+
+TEST_SUITE(cli)
+{
+    TCase *tc = tcase_create("usage");
+    tcase_set_timeout(tc, 60);
+    tcase_add_loop_test(tc, says_how_it_is_used, 0, (int)(sizeof usages / sizeof usages[0]));
+    tcase_add_test(tc, judges_a_model_on_a_file);
+    suite_add_tcase(s, tc);
+
+    tc = tcase_create("server");
+    tcase_set_timeout(tc, 60);
+    tcase_add_unchecked_fixture(tc, suite_server_start, suite_server_stop);
+    tcase_add_test(tc, imports_a_file_and_says_what_was_wrong);
+    suite_add_tcase(s, tc);
+}
