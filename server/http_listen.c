@@ -98,6 +98,8 @@ enum err_code http_listen_open(const char *where, struct http_listen *ret, struc
         .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV
     };
     struct addrinfo *found = NULL;
+    if (strcmp(host, "localhost") == 0) /* RFC 6761; a bare container has no /etc/hosts to say so */
+        (void)snprintf(host, sizeof host, "127.0.0.1");
     int rc = getaddrinfo(host[0] ? host : NULL, port, &hints, &found);
     if (rc != 0) return err_set(e, ERR_INVALID, "cannot listen on %s: %s", where, gai_strerror(rc));
     int fd = -1;

@@ -13,8 +13,8 @@ START_TEST(ids_are_checked)
     static const char *const good[] = { "a", " ", "a b", "..", "/", "%", "\xc3\xa9", "\xe2\x82\xac",
         "\xf0\x9f\x90\x88", "a\"b\\c", "\xc2\xa0" };
     static const char *const bad[] = { "", "\n", "a\tb", "\x7f", "\x1f", "a\xc2\x80",
-        "\xc2\x9f"
-        "b" };
+        ("\xc2\x9f"
+         "b") };
     struct err e = ERR_INIT;
 
     for (size_t i = 0; i < sizeof good / sizeof good[0]; i++)
