@@ -133,8 +133,8 @@ MUST_USE enum err_code catalog_items_page(struct catalog *c, const struct catalo
 MUST_USE enum err_code catalog_items_count(
     struct catalog *c, const struct catalog_collection *col, size_t *ret_n, struct err *e);
 
-/** What is stored under these keys, so that unchanged content is not encoded again.
- * ret [n]: found, content hash, hash of the metadata text, model version of the stored vector. */
+/** What is stored under these keys, so that unchanged content is not encoded again. ret [n]; where nothing is
+ * found the slot is UINT32_MAX and the hashes are zero. */
 struct catalog_probe {
     bool found;
     uint32_t slot;

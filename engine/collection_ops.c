@@ -114,8 +114,8 @@ static enum err_code fill_row(struct engine *g, const struct collection_spec *sp
     return ERR_OK;
 }
 
-/* Memory first, disk last: once the row is stored nothing can fail but the registry's growth, and then the row
- * is taken back. */
+/* The row comes first, since the collection in memory needs its ids; without memory for the rest the row is
+ * taken back. */
 enum err_code writer__create_collection(struct engine *g, const struct collection_spec *spec,
     struct collection **ret_col, struct err *e)
 {

@@ -7,6 +7,7 @@
 #include "engine/column.h"
 
 #include "base/mem.h"
+#include "engine/hash.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -115,7 +116,7 @@ static size_t order_lower(const struct column_order *o, double at)
 enum err_code column_init(struct column *c, struct err *e)
 {
     *c = (struct column){ 0 };
-    c->by_value = str_map_new(16, 0x9e3779b97f4a7c15u);
+    c->by_value = str_map_new(16, hash_seed());
     c->present = slot_set_new();
     c->nulls = slot_set_new();
     if (c->by_value && c->present && c->nulls) return ERR_OK;

@@ -11,8 +11,6 @@
 #include <stdint.h>
 #include <stdio.h>
 
-enum { CONFIG_PATH_BYTES = 4097 };
-
 struct config {
 #define CONFIG_TYPE_STR char *
 #define CONFIG_TYPE_U64 uint64_t

@@ -1,7 +1,8 @@
 /* Encode threads: pop a batch of jobs of one lane, tokenise, one packed forward pass for each model in it,
  * rows into the requests, then report.
  *
- * A bad text fails alone: its error goes into its own slot and its row is left out. What is no text's fault
+ * A bad text fails alone: its error goes into its own slot and its row is left out. So does one whose row
+ * comes out without a direction: stored, it would be in the catalog and in no index. What is no text's fault
  * (no memory, the deadline) fails the job's texts and marks the request hopeless, so that its other jobs are
  * not encoded for nothing.
  *
@@ -12,6 +13,7 @@
 #include "base/mem.h"
 #include "base/metrics.h"
 
+#include <math.h>
 #include <string.h>
 
 enum { LANE_WEIGHT = 8, BATCH_JOBS_MAX = 256 };
@@ -40,6 +42,8 @@ static const struct err out_of_memory = { .code = ERR_NOMEM,
     .msg = "out of memory while encoding" };
 static const struct err too_late = { .code = ERR_TIMEOUT,
     .msg = "the deadline passed while waiting for the encoder" };
+static const struct err no_direction = { .code = ERR_EMPTY,
+    .msg = "the model's vector of the text has no direction" };
 
 static struct encode_job *job_of(struct queue_node *n)
 {
@@ -149,6 +153,15 @@ static void add_job(struct encode_thread *t, struct encoder_workspace *w, struct
     }
 }
 
+/* Every value finite, and not all of them zero: tokens may cancel each other out. */
+static bool has_direction(const float *row, size_t dim)
+{
+    double sum = 0;
+    for (size_t d = 0; d < dim; d++)
+        sum += (double)row[d] * (double)row[d];
+    return sum > 0 && isfinite(sum);
+}
+
 static void forward(
     struct encode_thread *t, const struct model *m, struct encoder_workspace *w, size_t n)
 {
@@ -158,8 +171,11 @@ static void forward(
         fail_members(t, n, &out_of_memory); /* memory is all that a forward pass can lack */
         return;
     }
-    for (size_t i = 0; i < n; i++)
-        memcpy(t->members[i]->out, t->rows + i * dim, dim * sizeof *t->rows);
+    for (size_t i = 0; i < n; i++) {
+        const float *row = t->rows + i * dim;
+        memcpy(t->members[i]->out, row, dim * sizeof *row);
+        if (!has_direction(row, dim)) t->members[i]->failure = &no_direction;
+    }
     metric_add(&encode_batches, NULL, 1);
     metric_add(&encode_texts, NULL, (double)n);
     metric_add(&encode_tokens, NULL, (double)encoder_batch_tokens(w));

@@ -2,7 +2,8 @@
  *
  * Start: lock the folder, load the models, open the catalog, load every collection, sing the canary, then the
  * threads. End, in this order: refuse, wait until nothing is under way (so all queues between stages are
- * empty), stop link threads, the pool, the encoders, the writer; then drop collections, catalog, models.
+ * empty), stop the writer (which may be repairing a collection, and schedules its linking), the link threads
+ * (which may nudge the writer, stopped or not), the pool, the encoders; then drop collections, catalog, models.
  * engine_close undoes a start that failed half-way by the same code: every stop accepts what never started.
  */
 #include "engine/engine.h"
@@ -288,10 +289,11 @@ void engine_close(struct engine *g)
         cond_wait(&g->idle, &g->life_lock);
     mutex_unlock(&g->life_lock);
 
+    writer_stop(&g->writer);
     linker_stop(&g->linker);
+    writer_done(&g->writer);
     pool_stop(&g->pool);
     encode_stop(&g->encoders);
-    writer_stop(&g->writer);
     registry_done(&g->registry);
     if (g->catalog) LOG(INFO, "engine_closed", F_STR("data", g->cfg->data));
     catalog_close(g->catalog);

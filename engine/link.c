@@ -115,6 +115,8 @@ static void link_main(void *arg)
         if (link_slice(l, gen, &scratch, &n, &e) != ERR_OK) {
             if (!complained) LOG(WARN, "link_failed", F_STR("error", e.msg));
             complained = true;
+            linker_schedule(
+                l, gen); /* another thread may have found nothing left and taken it out */
             rest(l);
         } else if (n == 0 && leave_ring(l, gen, epoch)) {
             generation_unref(gen); /* the ring's */

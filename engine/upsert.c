@@ -410,10 +410,11 @@ static void upsert_finish(struct write_task *t, const struct err *why)
 {
     struct upsert_state *s = container_of(t, struct upsert_state, task);
     bool stale = false;
-    for (size_t i = 0; !why && i < s->op->n; i++)
+    for (size_t i = 0; !why && i < s->op->n; i++) {
         stale |= s->items[i].status == ITEM_STALE;
+        t->committed_part |= s->items[i].status == ITEM_DONE;
+    }
     if (stale) {
-        t->committed_part = true;
         encode_or_write(s, ITEM_STALE);
         return;
     }

@@ -295,6 +295,10 @@ void writer_stop(struct writer *w)
     atomic_store(&w->stop, true);
     if (w->queue) queue_close(w->queue);
     thread_join(&w->thread);
+}
+
+void writer_done(struct writer *w)
+{
     if (w->queue) /* a late nudge */
         while (queue_pop_until(w->queue, 0, NULL)) {}
     for (struct collection *col = w->dirty, *next; col; col = next) {

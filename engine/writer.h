@@ -63,10 +63,12 @@ struct writer {
     bool (*fail_publish)(void);
 };
 
-/** NOMEM, IO; writer_stop cleans up. */
+/** NOMEM, IO; writer_stop and writer_done clean up. */
 MUST_USE enum err_code writer_start(struct writer *w, struct engine *g, struct err *e);
 /** Ends the thread; nothing may be under way. Accepts a zeroed struct. */
 void writer_stop(struct writer *w);
+/** Frees what it held, once nobody nudges any more. Accepts a zeroed struct. */
+void writer_done(struct writer *w);
 /** Hand a task over. Never refuses: permits were taken before. */
 void writer_push(struct writer *w, enum queue_lane lane, struct write_task *t);
 /** Wake the writer if it waits for a graph. Any thread. */

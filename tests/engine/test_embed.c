@@ -1,5 +1,7 @@
 #include "tests/engine/rig.h"
 
+#include "base/fileio.h"
+#include "base/mem.h"
 #include "tests/support/tiny_model.h"
 
 #include <math.h>
@@ -8,11 +10,30 @@
 
 static struct rig r;
 
+/* A model for whose last word but one the last is the exact opposite. */
+static void write_opposites(const char *models)
+{
+    struct err e = ERR_INIT;
+    char *file;
+    size_t n, dim = 16;
+    tiny_model_write(models, "opposites", dim, 9);
+    AUTO_FREE char *path = path_join(models, "opposites/model.safetensors");
+    ck_assert_ok(file_read(path, 1 << 20, &file, &n, &e), &e);
+    float row[16]; /* the file ends with the last word's */
+    memcpy(row, file + n - 2 * sizeof row, sizeof row);
+    for (size_t i = 0; i < dim; i++)
+        row[i] = -row[i];
+    memcpy(file + n - sizeof row, row, sizeof row);
+    ck_assert_ok(file_write_atomic(path, file, n, &e), &e);
+    mem_free(file);
+}
+
 static void setup(void)
 {
     char path[TMPDIR_PATH_BYTES];
     rig_init(&r);
     tiny_model_write(tmpdir_file(&r.dir, "models", path), "other", 16, 8);
+    write_opposites(path);
     rig_open(&r);
 }
 static void teardown(void)
@@ -174,6 +195,32 @@ START_TEST(a_full_lane_refuses)
 }
 END_TEST
 
+START_TEST(a_text_whose_tokens_cancel_out_fails_alone)
+{
+    CALL c;
+    call_init(&c);
+    const struct str texts[] = { STR("w254"), STR("w254 w255"), STR("w255 w1") };
+    struct embed_op op = { .model = STR("opposites"), .texts = texts, .n = 3 };
+    ck_assert_err(rig_embed(&r, &c, &op), ERR_EMPTY);
+    ck_assert_str_eq(op.op.err.field, "/1");
+
+    struct collection_op make = { .action = COLLECTION_PUT,
+        .spec = { .name = STR("odd"), .model = STR("opposites") } };
+    ck_assert_ok(rig_collection(&r, &c, &make), &make.op.err);
+    struct upsert_item items[3] = { 0 };
+    for (size_t i = 0; i < 3; i++) {
+        static const char *const keys[] = { "a", "b", "c" };
+        items[i] = (struct upsert_item){ .key = str_from(keys[i]), .text = texts[i] };
+    }
+    struct upsert_op put = { .collection = STR("odd"), .items = items, .n = 3 };
+    ck_assert_ok(rig_upsert(&r, &c, &put), &put.op.err);
+    ck_assert_uint_eq(put.n_new, 2);
+    ck_assert_int_eq(items[1].outcome, UPSERT_FAILED);
+    rig_reopen(&r); /* nothing is stored that cannot be indexed */
+    rig_check_items(&r, "odd", 2);
+}
+END_TEST
+
 TEST_SUITE(embed)
 {
     TCase *tc = tcase_create("core");
@@ -183,6 +230,7 @@ TEST_SUITE(embed)
     tcase_add_test(tc, fewer_dimensions);
     tcase_add_test(tc, which_model);
     tcase_add_test(tc, a_bad_text_names_its_place);
+    tcase_add_test(tc, a_text_whose_tokens_cancel_out_fails_alone);
     tcase_add_test(tc, long_texts_are_cut_or_refused);
     tcase_add_test(tc, a_full_lane_refuses);
     suite_add_tcase(s, tc);

@@ -41,37 +41,60 @@ static bool wait_at_gate(void)
     return false;
 }
 
-START_TEST(stale_item_is_written_in_a_second_round)
+/* Three writes of which the last, thought to be unchanged, is stale when its turn comes. */
+struct race {
+    struct call calls[3];
+    struct upsert_item items[3];
+    struct upsert_op ops[3];
+};
+
+static void race_begin(struct race *x, bool (*at_publication)(void))
 {
+    struct err e = ERR_INIT;
     rig_put(&r, "default", "x", "w1", NULL);
-    rig_close(&r);
-    rig_open(&r);
-    r.g->writer.fail_publish = wait_at_gate;
+    rig_reopen(&r);
+    r.g->writer.fail_publish = at_publication;
     atomic_store(&gate_closed, true);
     atomic_store(&gate_reached, false);
-    struct err e = ERR_INIT;
-    struct call calls[3];
-    struct upsert_item items[3] = { item_of("z", "w9"), item_of("x", "w2"), item_of("x", "w1") };
-    struct upsert_op ops[3];
+    x->items[0] = item_of("z", "w9");
+    x->items[1] = item_of("x", "w2");
+    x->items[2] = item_of("x", "w1");
     for (size_t i = 0; i < 3; i++) {
-        call_init(&calls[i]);
-        ops[i] = (struct upsert_op){ .collection = STR("default"), .items = &items[i], .n = 1 };
-        call_begin(&calls[i], &ops[i].op);
-        ck_assert_ok(engine_upsert(r.g, &ops[i], &e), &e);
+        call_init(&x->calls[i]);
+        x->ops[i] = (struct upsert_op){
+            .collection = STR("default"), .items = &x->items[i], .n = 1, .all_or_nothing = true
+        };
+        call_begin(&x->calls[i], &x->ops[i].op);
+        ck_assert_ok(engine_upsert(r.g, &x->ops[i], &e), &e);
         /* The first is being published; the others wait in the queue, in this order. */
         while (
             i == 0 ? !atomic_load(&gate_reached) : queue_length(r.g->writer.queue, LANE_BULK) < i)
             sleep_ms(1);
     }
-    double before = rig_tokens_encoded();
+}
+
+/* Open the gate; what became of each. */
+static void race_end(struct race *x, enum err_code codes[3])
+{
     atomic_store(&gate_closed, false);
+    for (size_t i = 0; i < 3; i++) {
+        codes[i] = call_wait(&x->calls[i], &x->ops[i].op, ERR_OK, NULL);
+        call_done(&x->calls[i]);
+    }
+}
+
+START_TEST(stale_item_is_written_in_a_second_round)
+{
+    struct race x;
+    enum err_code codes[3];
+    race_begin(&x, wait_at_gate);
+    double before = rig_tokens_encoded();
+    race_end(&x, codes);
     for (size_t i = 0; i < 3; i++)
-        ck_assert_err(call_wait(&calls[i], &ops[i].op, ERR_OK, NULL), ERR_OK);
+        ck_assert_err(codes[i], ERR_OK);
     ck_assert(rig_tokens_encoded() == before + 1); /* "w1", after all */
-    ck_assert_int_eq(items[1].outcome, UPSERT_REPLACED);
-    ck_assert_int_eq(items[2].outcome, UPSERT_REPLACED);
-    for (size_t i = 0; i < 3; i++)
-        call_done(&calls[i]);
+    ck_assert_int_eq(x.items[1].outcome, UPSERT_REPLACED);
+    ck_assert_int_eq(x.items[2].outcome, UPSERT_REPLACED);
     char key[64];
     CALL c;
     call_init(&c);
@@ -80,6 +103,30 @@ START_TEST(stale_item_is_written_in_a_second_round)
     struct search_op s = { .collection = STR("default"), .text = STR("w1"), .k = 1 };
     ck_assert_ok(rig_search(&r, &c, &s), &s.op.err);
     ck_assert(s.hits[0].score > 0.999f);
+}
+END_TEST
+
+/* The disk is full from the moment that "w2" is committed and published. */
+static bool wait_at_gate_then_fill(void)
+{
+    if (atomic_load(&gate_reached)) fault_disk_full(true);
+    return wait_at_gate();
+}
+
+START_TEST(second_round_that_fails_is_an_error)
+{
+    struct race x;
+    enum err_code codes[3];
+    race_begin(&x, wait_at_gate_then_fill);
+    race_end(&x, codes);
+    fault_disk_full(false);
+    ck_assert_err(codes[0], ERR_OK);
+    ck_assert_err(codes[1], ERR_OK);
+    ck_assert_err(codes[2], ERR_FULL);
+    char key[64];
+    rig_find(&r, "default", "w2", 1, key);
+    ck_assert_str_eq(key, "x");
+    rig_check_items(&r, "default", 2);
 }
 END_TEST
 
@@ -174,6 +221,31 @@ START_TEST(what_was_not_published_is_repaired)
     }
     ck_assert_uint_eq(found, 39);
     rig_check_items(&r, "default", 39);
+}
+END_TEST
+
+/* A repair that is under way when the engine closes. The first publication fails; the repair of it waits at
+ * the gate, and goes on (in vain) while the threads are being stopped. */
+static atomic_int publications;
+static bool fail_and_wait(void)
+{
+    if (atomic_fetch_add(&publications, 1) > 0) sleep_ms(300);
+    return true;
+}
+
+START_TEST(close_in_the_middle_of_a_repair)
+{
+    rig_close(&r);
+    rig_open(&r);
+    atomic_store(&publications, 0);
+    r.g->writer.fail_publish = fail_and_wait;
+    rig_put(&r, "default", "x", "w1", NULL);
+    while (atomic_load(&publications) < 2)
+        sleep_ms(1);
+    rig_reopen(&r);
+    char key[64] = "";
+    ck_assert_uint_eq(rig_find(&r, "default", "w1", 1, key), 1);
+    ck_assert_str_eq(key, "x");
 }
 END_TEST
 
@@ -350,9 +422,11 @@ TEST_SUITE(writer)
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_set_timeout(tc, 120);
     tcase_add_test(tc, stale_item_is_written_in_a_second_round);
+    tcase_add_test(tc, second_round_that_fails_is_an_error);
     tcase_add_test(tc, many_requests_share_a_commit);
     tcase_add_test(tc, full_disk_writes_nothing_and_recovers);
     tcase_add_test(tc, what_was_not_published_is_repaired);
+    tcase_add_test(tc, close_in_the_middle_of_a_repair);
     tcase_add_test(tc, close_finishes_what_was_accepted);
     tcase_add_test(tc, imports_wait_for_the_graph_others_do_not);
     tcase_add_test(tc, killed_in_the_middle);
