@@ -1,9 +1,9 @@
 /* Start, end, and the life of an operation.
  *
- * Start: lock the folder, load the models, open the catalog, load every collection, sing the canary, then the
- * threads. End, in this order: refuse, wait until nothing is under way (so all queues between stages are
- * empty), stop the writer (which may be repairing a collection, and schedules its linking), the link threads
- * (which may nudge the writer, stopped or not), the pool, the encoders; then drop collections, catalog, models.
+ * Start: open the catalog, load the models, then every collection, sing the canary, start the threads.
+ * End, in this order: refuse, wait until nothing is under way (so all queues between stages are empty), stop the
+ * writer (which may be repairing a collection, and schedules its linking), the link threads (which may nudge the
+ * writer, stopped or not), the pool, the encoders; then drop collections, models, catalog.
  * engine_close undoes a start that failed half-way by the same code: every stop accepts what never started.
  */
 #include "engine/engine.h"
@@ -16,7 +16,6 @@
 #include "engine/hash.h"
 
 #include <string.h>
-#include <unistd.h>
 
 /* ---- the life of an operation ---- */
 
@@ -219,13 +218,12 @@ static enum err_code start_threads(struct engine *g, struct err *e)
 static enum err_code open_data(struct engine *g, struct err *e)
 {
     TRY(dir_make(g->cfg->data, e));
-    AUTO_FREE char *lock = path_join(g->cfg->data, "lock");
     AUTO_FREE char *db = path_join(g->cfg->data, "catalog.db");
-    if (!lock || !db) return err_set(e, ERR_NOMEM, "out of memory while opening the data folder");
-    TRY(file_lock(lock, &g->lock_fd, e));
+    if (!db) return err_set(e, ERR_NOMEM, "out of memory while opening the data folder");
+    TRY(catalog_open(db, &g->catalog, e)); /* its lock keeps a second server out */
     TRY(models_load(&g->models, g->cfg, g->kernels, e));
     g->default_model = models_find(&g->models, str_from(g->cfg->default_model));
-    return catalog_open(db, &g->catalog, e);
+    return ERR_OK;
 }
 
 static enum err_code open_all(struct engine *g, struct err *e)
@@ -254,7 +252,6 @@ enum err_code engine_open(const struct config *cfg, struct engine **ret_engine, 
     if (!g) return err_set(e, ERR_NOMEM, "out of memory for the engine");
     g->cfg = cfg;
     g->kernels = vec_select((enum vec_level)level);
-    g->lock_fd = -1;
     g->not_ready = ERR_INIT;
     registry_init(&g->registry);
     mutex_init(&g->life_lock, RANK_ENGINE);
@@ -296,9 +293,8 @@ void engine_close(struct engine *g)
     encode_stop(&g->encoders);
     registry_done(&g->registry);
     if (g->catalog) LOG(INFO, "engine_closed", F_STR("data", g->cfg->data));
-    catalog_close(g->catalog);
     models_done(&g->models);
-    if (g->lock_fd >= 0) close(g->lock_fd);
+    catalog_close(g->catalog);
     cond_done(&g->idle);
     mutex_done(&g->life_lock);
     mem_free(g);

@@ -32,7 +32,6 @@ struct engine {
     struct models models;
     const struct model *default_model;
     struct catalog *catalog;
-    int lock_fd;
     struct err not_ready; /* ERR_OK: the canary sang */
 
     struct registry registry;
