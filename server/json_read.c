@@ -35,12 +35,15 @@ static enum err_code parse_failed(
 {
     if (out_of_memory || json_error_code(je) == json_error_out_of_memory)
         return err_set(e, ERR_NOMEM, "no memory for the JSON text");
+    /* "… near 'xyz'" quotes the request, which must not get into the log. */
+    const char *quote = strstr(je->text, " near '");
+    int n = quote ? (int)(quote - je->text) : (int)strlen(je->text);
     size_t at = je->position > 0 ? (size_t)je->position : 0;
     size_t sent_at = json_vectors_offset(v, at);
     if (sent_at != at)
-        return err_set(e, ERR_INVALID, "not valid JSON at byte %zu: %s", sent_at, je->text);
-    return err_set(
-        e, ERR_INVALID, "not valid JSON at line %d, column %d: %s", je->line, je->column, je->text);
+        return err_set(e, ERR_INVALID, "not valid JSON at byte %zu: %.*s", sent_at, n, je->text);
+    return err_set(e, ERR_INVALID, "not valid JSON at line %d, column %d: %.*s", je->line,
+        je->column, n, je->text);
 }
 
 enum err_code json_read(char *text, size_t n, const char *const *vector_paths, struct arena *a,

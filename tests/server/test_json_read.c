@@ -57,6 +57,9 @@ START_TEST(says_where)
     static const char *const paths[] = { "/vector", NULL };
     ck_assert_err(json_read(text, sizeof text - 1, paths, a, &d, &e), ERR_INVALID);
     ck_assert_msg(strstr(e.msg, "byte 31") != NULL, "%s", e.msg);
+    /* but not what: messages are logged */
+    ck_assert_err(read_n("{\"a\": secret}", 13, a, &d, &e), ERR_INVALID);
+    ck_assert_msg(strstr(e.msg, "secret") == NULL, "%s", e.msg);
     arena_free(a);
 }
 END_TEST
