@@ -308,8 +308,3 @@ enum err_code engine_ready(struct engine *g, struct err *e)
     if (g->draining) return err_set(e, ERR_DRAINING, "the server is shutting down");
     return ERR_OK;
 }
-
-const struct config *engine_config(const struct engine *g)
-{
-    return g->cfg;
-}

@@ -43,7 +43,6 @@ void engine_drain(struct engine *g);
 void engine_close(struct engine *g);
 /** OK, or NOT_READY / DRAINING with the reason. */
 MUST_USE enum err_code engine_ready(struct engine *g, struct err *e);
-const struct config *engine_config(const struct engine *g);
 /** Bring the gauges (items, pending, queue lengths) up to date: before metrics_render. */
 void engine_metrics_refresh(struct engine *g);
 
@@ -235,8 +234,7 @@ MUST_USE enum err_code engine_items_page(struct engine *g, struct str collection
     const struct filter *filter, int64_t after, size_t limit, unsigned with, int64_t deadline_ns,
     struct arena *a, struct item_view **ret_rows, size_t *ret_n, int64_t *ret_next, struct err *e);
 MUST_USE enum err_code engine_items_count(struct engine *g, struct str collection,
-    const struct filter *filter, int64_t deadline_ns, struct arena *a, size_t *ret_n,
-    struct err *e);
+    const struct filter *filter, int64_t deadline_ns, size_t *ret_n, struct err *e);
 
 /* ---- search ---- */
 

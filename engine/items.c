@@ -113,11 +113,10 @@ enum err_code engine_items_page(struct engine *g, struct str collection,
 }
 
 enum err_code engine_items_count(struct engine *g, struct str collection,
-    const struct filter *filter, int64_t deadline_ns, struct arena *a, size_t *ret_n, struct err *e)
+    const struct filter *filter, int64_t deadline_ns, size_t *ret_n, struct err *e)
 {
     AUTO_COLLECTION struct collection *col = NULL;
     AUTO_SLOT_SET struct slot_set *set = NULL;
-    (void)a;
     TRY(registry_get(&g->registry, collection, &col, e));
     if (!filter) return catalog_items_count(g->catalog, &col->row, ret_n, e);
     TRY(evaluate(g, col, filter, deadline_ns, &set, e));

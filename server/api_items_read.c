@@ -158,7 +158,7 @@ static enum err_code count_work(struct exchange *x, struct err *e)
     const struct count_body *b = x->user;
     size_t n;
     TRY(engine_items_count(
-        x->engine, exchange_capture(x, "collection"), b->filter, x->deadline_ns, x->arena, &n, e));
+        x->engine, exchange_capture(x, "collection"), b->filter, x->deadline_ns, &n, e));
     return api_answer_count(x, "count", n, e);
 }
 

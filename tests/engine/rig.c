@@ -218,7 +218,7 @@ void rig_check_items(struct rig *r, const char *collection, size_t want)
     call_init(&c);
     size_t count;
     struct collection_info info;
-    ck_assert_ok(engine_items_count(r->g, str_from(collection), NULL, 0, c.arena, &count, &e), &e);
+    ck_assert_ok(engine_items_count(r->g, str_from(collection), NULL, 0, &count, &e), &e);
     ck_assert_ok(engine_collection_get(r->g, str_from(collection), c.arena, &info, &e), &e);
     ck_assert_uint_eq(count, want);
     ck_assert_uint_eq(info.items, want);

@@ -220,7 +220,7 @@ START_TEST(reads_pages_and_counts)
 
     struct filter_condition cond;
     struct filter f = filter_n(&cond, 5, 16);
-    ck_assert_ok(engine_items_count(r.g, STR("default"), &f, 0, c.arena, &n, &e), &e);
+    ck_assert_ok(engine_items_count(r.g, STR("default"), &f, 0, &n, &e), &e);
     ck_assert_uint_eq(n, 11);
     size_t first = 5;
     after = -1;

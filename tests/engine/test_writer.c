@@ -340,7 +340,7 @@ START_TEST(killed_in_the_middle)
         struct err e = ERR_INIT;
         CALL c;
         call_init(&c);
-        ck_assert_ok(engine_items_count(r.g, STR("default"), NULL, 0, c.arena, &count, &e), &e);
+        ck_assert_ok(engine_items_count(r.g, STR("default"), NULL, 0, &count, &e), &e);
         ck_assert_uint_ge(count, want);
         rig_check_items(&r, "default", count);
         for (size_t k = 0; k < want; k += 7) {
