@@ -25,16 +25,6 @@ static const uint64_t HIGHS = UINT64_C(0x8080808080808080);
 
 enum { LOAD_BYTES = 16 };
 
-static uint64_t load_u64(const char *p)
-{
-    uint64_t v;
-    memcpy(&v, p, sizeof v);
-#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
-    v = __builtin_bswap64(v);
-#endif
-    return v;
-}
-
 static void store_u64(char *p, uint64_t v)
 {
 #if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
@@ -187,7 +177,7 @@ static size_t long_run(const struct tokenizer_run *r, size_t at, size_t end)
 {
     size_t i = at + LOAD_BYTES;
     while (i + 8 <= end &&
-        ((letters(load_u64(r->text.p + i)) | digits(load_u64(r->text.p + i))) == HIGHS))
+        ((letters(wordpiece_load(r->text.p + i)) | digits(wordpiece_load(r->text.p + i))) == HIGHS))
         i += 8;
     for (; i < end; i++) {
         unsigned char c = (unsigned char)r->text.p[i], low = c | 0x20;
@@ -218,7 +208,7 @@ static enum err_code word_fast(
         memcpy(padded, p, r->text.n - at);
         p = padded;
     }
-    uint64_t x0 = load_u64(p), x1 = load_u64(p + 8);
+    uint64_t x0 = wordpiece_load(p), x1 = wordpiece_load(p + 8);
     uint64_t l0 = letters(x0), l1 = letters(x1);
     uint64_t stop0 = (l0 | digits(x0)) ^ HIGHS, stop1 = (l1 | digits(x1)) ^ HIGHS;
     size_t n = LOAD_BYTES;

@@ -19,20 +19,10 @@
 
 #include <string.h>
 
-static uint64_t load_u64(const char *p)
-{
-    uint64_t v;
-    memcpy(&v, p, sizeof v);
-#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
-    v = __builtin_bswap64(v);
-#endif
-    return v;
-}
-
 static void split_key(const char *p, size_t len, uint64_t *ret_low, uint32_t *ret_high)
 {
-    *ret_low = wordpiece_keep(load_u64(p), len);
-    *ret_high = len > 8 ? (uint32_t)wordpiece_keep(load_u64(p + 8), len - 8) : 0;
+    *ret_low = wordpiece_keep(wordpiece_load(p), len);
+    *ret_high = len > 8 ? (uint32_t)wordpiece_keep(wordpiece_load(p + 8), len - 8) : 0;
 }
 
 /* p: WORDPIECE_PAD_BYTES readable after the piece. */

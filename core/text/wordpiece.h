@@ -15,6 +15,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 enum {
     WORDPIECE_SHORT_BYTES = 12,       /* pieces up to this length are compared as two integers */
@@ -76,7 +77,17 @@ size_t wordpiece_split(const struct wordpiece *wp, const char *word, size_t n, s
 /** A piece by its bytes, prefix included. */
 bool wordpiece_find(const struct wordpiece *wp, struct str piece, uint32_t *ret_id);
 
-/* The first `len` (0…8) bytes of a little-endian word. */
+/* Eight bytes as a little-endian word. */
+static inline uint64_t wordpiece_load(const char *p)
+{
+    uint64_t v;
+    memcpy(&v, p, sizeof v);
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+    v = __builtin_bswap64(v);
+#endif
+    return v;
+}
+/* The first `len` (0…8) bytes of one. */
 static inline uint64_t wordpiece_keep(uint64_t bytes, size_t len)
 {
     return len >= 8 ? bytes : bytes & ((UINT64_C(1) << (8 * len)) - 1);
