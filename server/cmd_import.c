@@ -108,12 +108,14 @@ static int report(const struct import *im, long status)
     const json_t *failed = json_object_get(counts, "failed");
     const char *detail = json_string_value(json_object_get(answer, "detail"));
     double seconds = (double)(time_mono_ns() - im->started_ns) / 1e9;
-    int exit_status = status == 200 ? 0 : 1;
+    int exit_status = status == 200 && counts ? 0 : 1;
     long long n_failed = count_of(counts, "failed_count");
 
     if (status != 200)
         fprintf(stderr, "kindred import: the server answered %ld: %s\n", status,
             detail ? detail : "no reason given");
+    else if (!counts)
+        fputs("kindred import: the server's answer was cut off\n", stderr);
     if (counts)
         printf("%lld written, %lld unchanged, %lld failed in %.1f s\n",
             count_of(counts, "upserted"), count_of(counts, "unchanged"), n_failed, seconds);
