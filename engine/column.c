@@ -17,6 +17,8 @@ enum {
     KEY_INLINE_BYTES = 256,
     UNSORTED_MAX = 1024, /* waiting order keys that a range looks through one by one */
     VACANT_MIN = 1024,
+    SET_BYTES = 96,     /* an almost empty set of CRoaring's */
+    SET_SLOT_BYTES = 2, /* each slot in it; less where they lie close */
 };
 
 /* ---- value keys ---- */
@@ -191,6 +193,7 @@ static enum err_code entry_new(struct column *c, const struct field_value *v,
     }
     *ret_at = (uint32_t)c->n++;
     c->n_vacant++;
+    c->text_bytes += n->text.n;
     return ERR_OK;
 }
 
@@ -209,10 +212,13 @@ static enum err_code entry_add(
         n->many = slot_set_new();
         if (!n->many) return err_set(e, ERR_NOMEM, "no memory for a filter column");
         slot_set_add(n->many, n->one);
+        c->n_many++;
+        c->slots_in_many++;
     } else if (slot_set_contains(n->many, slot)) {
         return ERR_OK;
     }
     slot_set_add(n->many, slot);
+    c->slots_in_many++;
     n->n++;
     return ERR_OK;
 }
@@ -258,6 +264,7 @@ void column_remove(struct column *c, uint32_t slot, const struct field_value *v)
     if (n->many) {
         if (!slot_set_contains(n->many, slot)) return;
         slot_set_remove(n->many, slot);
+        c->slots_in_many--;
     } else if (n->one != slot) {
         return;
     }
@@ -296,10 +303,12 @@ static enum err_code column_rebuild(struct column *c, struct err *e)
         if (c->entries[i].n == 0) continue;
         now.entries[j].one = c->entries[i].one;
         now.entries[j].n = c->entries[i].n;
+        now.n_many += c->entries[i].many != NULL;
         now.entries[j].many = steal_ptr(&c->entries[i].many);
         j++;
     }
     now.n_vacant = 0;
+    now.slots_in_many = c->slots_in_many; /* vacant entries had none */
     slot_set_free(now.present);
     slot_set_free(now.nulls);
     now.present = steal_ptr(&c->present);
@@ -436,12 +445,8 @@ enum err_code column_select(
 
 size_t column_size_bytes(const struct column *c)
 {
-    size_t bytes = c->cap * sizeof *c->entries +
-        (c->numbers.cap + c->times.cap) * sizeof *c->numbers.keys +
-        slot_set_size_bytes(c->present) + slot_set_size_bytes(c->nulls);
-    for (size_t i = 0; i < c->n; i++) {
-        bytes += 2 * c->entries[i].text.n; /* the copy, and the key in the map */
-        if (c->entries[i].many) bytes += slot_set_size_bytes(c->entries[i].many);
-    }
-    return bytes;
+    return c->cap * sizeof *c->entries + (c->numbers.cap + c->times.cap) * sizeof *c->numbers.keys +
+        slot_set_size_bytes(c->present) + slot_set_size_bytes(c->nulls) +
+        2 * c->text_bytes + /* the copy, and the key in the map */
+        c->n_many * SET_BYTES + c->slots_in_many * SET_SLOT_BYTES;
 }

@@ -35,6 +35,9 @@ struct column {
     struct str_map *by_value; /* type and bytes of a value -> entry */
     struct column_entry *entries;
     size_t n, cap, n_vacant; /* vacant: no slot has the value any more */
+    size_t text_bytes;       /* of all entries */
+    size_t n_many;           /* entries with a set, vacant ones counted */
+    size_t slots_in_many;    /* in all these sets */
     struct column_order numbers, times;
     struct slot_set *present; /* slots with anything that is not null and not [] */
     struct slot_set *nulls;   /* slots with a null */
@@ -54,4 +57,5 @@ MUST_USE enum err_code column_tidy(struct column *c, struct err *e);
  * IS_EMPTY: `out` |= the slots that are NOT empty; the caller complements. */
 MUST_USE enum err_code column_select(
     const struct column *c, const struct filter_condition *k, struct slot_set *out, struct err *e);
+/** Memory it takes, about; from counters, so that asking costs nothing. */
 size_t column_size_bytes(const struct column *c);

@@ -477,6 +477,32 @@ START_TEST(many_distinct_numbers_stay_sorted_and_vacant_ones_go)
 }
 END_TEST
 
+START_TEST(size_follows_what_is_held)
+{
+    enum { SLOTS = 4000 };
+    static const char *const shared[] = { "red", "green", "blue", "grey" };
+    struct err e = ERR_INIT;
+    size_t empty = fields_size_bytes(t.columns), sizes[2];
+    for (uint32_t round = 0; round < 4; round++) {
+        for (uint32_t slot = 0; slot < SLOTS; slot++) {
+            const char *was = shared[(slot + round) % 4], *is = shared[(slot + round + 1) % 4];
+            struct field_value old = { .type = VALUE_STRING, .v.s = str_from(was) };
+            struct field_value now = { .type = VALUE_STRING, .v.s = str_from(is) };
+            ck_assert_ok(fields_put(t.columns, slot, &old, round > 0, &now, 1, &e), &e);
+        }
+        sizes[round % 2] = fields_size_bytes(t.columns);
+        ck_assert_uint_gt(sizes[round % 2], empty + SLOTS * 2);
+        ck_assert_uint_lt(sizes[round % 2], empty + SLOTS * 16);
+    }
+    ck_assert_uint_eq(sizes[0], sizes[1]);
+    for (uint32_t slot = 0; slot < SLOTS; slot++) {
+        struct field_value old = { .type = VALUE_STRING, .v.s = str_from(shared[slot % 4]) };
+        fields_delete(t.columns, slot, &old, 1);
+    }
+    ck_assert_uint_lt(fields_size_bytes(t.columns), empty + 4096);
+}
+END_TEST
+
 static const struct {
     const char *text;
     int64_t ms;
@@ -537,6 +563,7 @@ TEST_SUITE(filter)
     tcase_add_test(tc, agrees_with_a_naive_evaluation);
     tcase_add_test(tc, columns_come_back_from_the_catalog);
     tcase_add_test(tc, many_distinct_numbers_stay_sorted_and_vacant_ones_go);
+    tcase_add_test(tc, size_follows_what_is_held);
     tcase_add_test(tc, reads_times);
     tcase_add_test(tc, refuses_depth_and_numbers_of_conditions);
     suite_add_tcase(s, tc);
