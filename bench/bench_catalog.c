@@ -4,6 +4,8 @@
  * rows (117000), dimensions (256), batch (500), folder (a new one below $TMPDIR or /tmp, removed).
  * Items have 80 bytes of text and 100 of metadata with two declared fields; keys are random.
  */
+#include "bench/head.h"
+
 #include "base/arena.h"
 #include "base/mem.h"
 #include "base/rng.h"
@@ -215,6 +217,7 @@ int main(int argc, char **argv)
         .n_fields = 2,
         .model_name = STR("bench"),
         .model_version = 1 };
+    bench_head();
     (void)printf("name,rows,dimensions,batch,seconds,cpu_seconds,rows_per_s\n");
     if (catalog_open(path, &c, &e) != ERR_OK) die("open", &e);
     if (catalog_collection_create(c, &col, &e) != ERR_OK) die("create", &e);

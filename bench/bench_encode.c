@@ -9,6 +9,8 @@
  * Prints CSV: part,simd,sentences,words,tokens,sentences_per_s,words_per_s,tokens_per_s
  * Parts: tokenise, encode (tokenise, sum and normalise), and encode again for each instruction set.
  */
+#include "bench/head.h"
+
 #include "base/buf.h"
 #include "base/fileio.h"
 #include "base/mem.h"
@@ -212,6 +214,7 @@ int main(int argc, char **argv)
     split_lines(text, n_text);
     if (n_sentences == 0) die("there are no sentences", NULL);
 
+    bench_head();
     (void)printf("part,simd,sentences,words,tokens,sentences_per_s,words_per_s,tokens_per_s\n");
     struct tokenise_arg a = { .t = t, .s = tokenizer_scratch_new() };
     if (!a.s) die("scratch", NULL);

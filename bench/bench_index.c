@@ -20,15 +20,13 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "bench/head.h"
+
 #include "base/fileio.h"
 #include "base/mem.h"
 #include "base/rng.h"
 #include "base/thread.h"
 #include "index/index.h"
-
-#ifndef KINDRED_COMMIT
-#define KINDRED_COMMIT "unknown"
-#endif
 
 enum { K = 10 };
 
@@ -343,12 +341,9 @@ int main(int argc, char **argv)
     b.s = must(index_scratch_new());
     b.truth = must(mem_alloc(b.n_queries * K, sizeof *b.truth));
     b.n_truth = must(mem_alloc(b.n_queries, sizeof *b.n_truth));
-    char host[64] = "";
-    gethostname(host, sizeof host - 1);
-    printf("# machine=%s cores=%u kernels=%s commit=%s n=%zu dim=%zu queries=%zu m=%zu efc=%zu "
-           "metric=%d\n",
-        host, thread_cores(), b.o.kernels->name, KINDRED_COMMIT, b.n, b.o.dim, b.n_queries, b.o.m,
-        b.o.ef_construction, b.o.metric);
+    bench_head();
+    printf("# n=%zu dim=%zu queries=%zu m=%zu efc=%zu metric=%d\n", b.n, b.o.dim, b.n_queries,
+        b.o.m, b.o.ef_construction, b.o.metric);
     printf("bench,config,threads,ef,rate_per_s,recall_at_10,p50_us,p99_us,note\n");
     if (b.n <= 60000) build(&b, 1);
     build(&b, 2);

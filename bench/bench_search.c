@@ -5,6 +5,8 @@
  *
  * Latency is measured at the client, from the call to the last byte of the answer, text and metadata
  * included. Recall runs on at most 500 of the queries. */
+#include "bench/head.h"
+
 #include "base/buf.h"
 #include "base/fileio.h"
 #include "base/mem.h"
@@ -150,15 +152,17 @@ static void run(struct bench *b)
     for (size_t i = 0; i < n_recall; i++)
         recall += recall_of(b, b->queries[i * (b->n / n_recall)]);
     recall /= (double)n_recall;
-    if (b->csv)
+    if (b->csv) {
+        bench_head();
         printf("queries,k,p50_ms,p95_ms,p99_ms,mean_ms,recall_queries,recall\n%zu,%zu,%.3f,%.3f,%."
                "3f,%.3f,%zu,%.4f\n",
             b->n, b->k, sorted[b->n / 2], sorted[b->n * 95 / 100], sorted[b->n * 99 / 100],
             sum / (double)b->n, n_recall, recall);
-    else
+    } else {
         printf("%zu searches by text, one client: p50 %.2f ms, p95 %.2f ms, p99 %.2f ms; "
                "recall@%zu against exact %.3f\n",
             b->n, sorted[b->n / 2], sorted[b->n * 95 / 100], sorted[b->n * 99 / 100], b->k, recall);
+    }
 }
 
 static const char *flag_value(const char *name, int argc, char **argv, int *i)

@@ -5,6 +5,8 @@
  * row of dot4 and l2sq4 is a quarter of a call; GB/s counts the bytes of the rows, not of the query.
  * Arguments: dimensions (64 256 384 768).
  */
+#include "bench/head.h"
+
 #include "base/mem.h"
 #include "base/rng.h"
 #include "base/thread.h"
@@ -123,8 +125,8 @@ static void measure(const struct set *t, const float *q)
             }
             double ns = (double)best / BLOCK;
             if ((*k)->level == VEC_SCALAR) scalar = ns;
-            printf("%s,%s,%s,%s,%zu,%.1f,%.1f,%.1f\n", KINDRED_COMMIT, (*k)->name, kernels[j].name,
-                t->name, t->dim, ns, (double)(t->dim * kernels[j].value_bytes) / ns, scalar / ns);
+            printf("%s,%s,%s,%zu,%.1f,%.1f,%.1f\n", (*k)->name, kernels[j].name, t->name, t->dim,
+                ns, (double)(t->dim * kernels[j].value_bytes) / ns, scalar / ns);
         }
     }
 }
@@ -154,7 +156,8 @@ int main(int argc, char **argv)
     t->rows = rows;
     t->halves = halves;
     t->out = out;
-    printf("commit,table,kernel,set,dim,ns_per_row,gb_per_s,vs_scalar\n");
+    bench_head();
+    printf("table,kernel,set,dim,ns_per_row,gb_per_s,vs_scalar\n");
     for (int d = 0; d < n_dims; d++) {
         t->dim = (size_t)strtoul(dims[d], NULL, 10);
         if (t->dim == 0 || t->dim > 65536) {
