@@ -3,7 +3,7 @@
  * Lines are parsed on the event thread into a chunk; a full chunk goes to the engine as one operation while the
  * next one fills. One chunk at a time is under way: two could be written in either order, and of an id that
  * comes twice the later must win. When the second is full before the first is done, the connection
- * waits, and so does the client: that is the back-pressure. A piece of the body (at most 64 KiB) is always
+ * waits, and so does the client: that is the back-pressure. A piece of the body (at most 32 KiB) is always
  * taken whole, so a chunk may grow beyond its limit by the lines of one piece.
  *
  * Who owns the import (`state`):
@@ -50,6 +50,7 @@ struct chunk {
     struct json_doc *docs;     /* [n_items] items borrow from them */
     size_t n_lines, cap_lines, n_items, cap_items, bytes;
     uint64_t last_line;
+    struct arena_mark filled; /* what comes after belongs to the operation */
     struct upsert_op op;
 };
 
@@ -353,6 +354,7 @@ static void proceed(struct import *im)
         bool ended = im->ended;
         atomic_store(&im->state, ended ? IMPORT_AWAITED : IMPORT_RUNNING);
         im->flying = im->filling;
+        im->flying->filled = arena_mark(im->flying->arena);
         im->filling = &im->chunks[im->flying == &im->chunks[0]];
         exchange_hold(x);
         submit(im);
@@ -423,6 +425,7 @@ static void submit(struct import *im)
     struct chunk *c = im->flying;
     struct err e = ERR_INIT;
 
+    arena_rewind(c->arena, c->filled); /* it may have been refused before */
     c->op = (struct upsert_op){ .collection = im->collection,
         .items = c->items,
         .n = c->n_items,
