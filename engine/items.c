@@ -2,23 +2,25 @@
 #include "base/mem.h"
 #include "engine/engine_internal.h"
 
-static enum err_code view_of(struct collection *col, struct arena *a,
-    const struct catalog_item *row, struct item_view *ret, struct err *e)
+static enum err_code model_of(
+    struct collection *col, struct arena *a, struct model_ref *ret, struct err *e)
 {
-    struct str name = col->row.model_name;
-    const char *copy = arena_strndup(a, name.p, name.n);
-    if (!copy) return err_set(e, ERR_NOMEM, "out of memory for an item");
-    *ret = (struct item_view){
+    AUTO_GENERATION struct generation *gen = collection_generation(col);
+    return engine__model_ref(a, col, gen, ret, e);
+}
+
+static struct item_view view_of(const struct catalog_item *row, const struct model_ref *model)
+{
+    return (struct item_view){
         .key = row->key,
         .text = row->text,
         .metadata = row->metadata,
         .vector = row->vector,
         .n_vector = row->n_vector,
-        .model = { { copy, name.n }, col->row.model_version },
+        .model = *model,
         .created_ms = row->created_ms,
         .updated_ms = row->updated_ms,
     };
-    return ERR_OK;
 }
 
 enum err_code engine_item_get(struct engine *g, struct str collection, struct str key,
@@ -26,9 +28,12 @@ enum err_code engine_item_get(struct engine *g, struct str collection, struct st
 {
     AUTO_COLLECTION struct collection *col = NULL;
     struct catalog_item row;
+    struct model_ref model;
     TRY(registry_get(&g->registry, collection, &col, e));
     TRY(catalog_item_get(g->catalog, &col->row, key, with, a, &row, e));
-    return view_of(col, a, &row, ret, e);
+    TRY(model_of(col, a, &model, e));
+    *ret = view_of(&row, &model);
+    return ERR_OK;
 }
 
 static enum err_code evaluate(struct engine *g, struct collection *col, const struct filter *f,
@@ -90,6 +95,7 @@ enum err_code engine_items_page(struct engine *g, struct str collection,
     AUTO_COLLECTION struct collection *col = NULL;
     AUTO_SLOT_SET struct slot_set *set = NULL;
     struct page_rows p = { .next = -1 };
+    struct model_ref model;
     if (limit < 1 || limit > INDEX_K_MAX)
         return err_set_field(
             e, ERR_INVALID, "/limit", "limit is %zu, it must be 1 to %d", limit, INDEX_K_MAX);
@@ -102,10 +108,11 @@ enum err_code engine_items_page(struct engine *g, struct str collection,
     } else {
         TRY(page_all(g, col, after, limit, with, a, &p, e));
     }
+    TRY(model_of(col, a, &model, e));
     struct item_view *rows = arena_alloc(a, p.n, sizeof *rows);
     if (!rows) return err_set(e, ERR_NOMEM, "out of memory for a page of items");
     for (size_t i = 0; i < p.n; i++)
-        TRY(view_of(col, a, &p.rows[i], &rows[i], e));
+        rows[i] = view_of(&p.rows[i], &model);
     *ret_rows = rows;
     *ret_n = p.n;
     *ret_next = p.next;
