@@ -213,8 +213,12 @@ enum err_code dir_make(const char *path, struct err *e)
         if (part[i] != '/' && part[i] != '\0') continue;
         char kept = part[i];
         part[i] = '\0';
-        if (mkdir(part, 0700) != 0 && errno != EEXIST && !dir_exists(part))
-            return io_error(e, "cannot make folder", part);
+        if (mkdir(part, 0700) != 0 && errno != EEXIST) {
+            int why = errno;
+            bool there = dir_exists(part);
+            errno = why;
+            if (!there) return io_error(e, "cannot make folder", part);
+        }
         part[i] = kept;
     }
     if (!dir_exists(path)) return err_set(e, ERR_IO, "%s is not a folder", path);

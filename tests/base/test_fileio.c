@@ -6,6 +6,7 @@
 #include "base/mem.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <signal.h>
 #include <stdint.h>
 #include <string.h>
@@ -136,6 +137,22 @@ START_TEST(maps)
 }
 END_TEST
 
+/* The reason is that of mkdir, whatever was looked up after it. */
+START_TEST(a_folder_that_cannot_be_made)
+{
+    struct err e = ERR_INIT;
+    char closed[TMPDIR_PATH_BYTES], below[TMPDIR_PATH_BYTES];
+    uid_t user = geteuid();
+    ck_assert_int_eq(chmod(tmp.path, 0755), 0);
+    ck_assert_int_eq(mkdir(tmpdir_file(&tmp, "closed", closed), 0555), 0);
+    if (user == 0) ck_assert_int_eq(seteuid(65534), 0); /* nothing is closed to root */
+    enum err_code code = dir_make(tmpdir_file(&tmp, "closed/below", below), &e);
+    if (user == 0) ck_assert_int_eq(seteuid(0), 0);
+    ck_assert_int_ne(code, ERR_OK);
+    ck_assert_ptr_nonnull(strstr(e.msg, strerror(EACCES)));
+}
+END_TEST
+
 START_TEST(folders)
 {
     struct err e = ERR_INIT;
@@ -263,6 +280,7 @@ TEST_SUITE(fileio)
     tcase_add_test(tc, a_failed_write_leaves_the_old);
     tcase_add_test(tc, maps);
     tcase_add_test(tc, folders);
+    tcase_add_test(tc, a_folder_that_cannot_be_made);
     tcase_add_test(tc, joins);
     tcase_add_test(tc, one_lock_a_folder);
     tcase_add_test(tc, little_endian);
