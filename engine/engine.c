@@ -220,7 +220,8 @@ static enum err_code open_data(struct engine *g, struct err *e)
     TRY(dir_make(g->cfg->data, e));
     AUTO_FREE char *db = path_join(g->cfg->data, "catalog.db");
     if (!db) return err_set(e, ERR_NOMEM, "out of memory while opening the data folder");
-    TRY(catalog_open(db, &g->catalog, e)); /* its lock keeps a second server out */
+    if (catalog_open(db, &g->catalog, e) != ERR_OK) /* its lock keeps a second server out */
+        return err_wrap(e, "%s", db);
     TRY(models_load(&g->models, g->cfg, g->kernels, e));
     g->default_model = models_find(&g->models, str_from(g->cfg->default_model));
     return ERR_OK;

@@ -240,7 +240,7 @@ MUST_USE enum err_code engine_items_count(struct engine *g, struct str collectio
 
 struct search_hit {
     struct str key, text, metadata;
-    float score;
+    float score; /* higher is better: cosine, dot product, or minus the Euclidean distance */
     const float *vector;
     size_t n_vector;
 };

@@ -7,11 +7,16 @@
  * Index and catalog are read one after the other, so an item may be deleted in between. Such hits are dropped;
  * if the page then has a gap that other items could fill, the search is repeated: by then the index has seen
  * the deletion, which follows the commit at once. After SEARCH_TRIES a short page is the honest answer.
+ *
+ * The index ranks by the squared Euclidean distance; a score is the distance itself, so roots are taken here.
+ * The bound on scores is therefore passed on a little lower, and the hits are cut by their scores again.
  */
 #include "base/mem.h"
 #include "base/metrics.h"
 #include "engine/engine_internal.h"
 
+#include <float.h>
+#include <math.h>
 #include <string.h>
 
 enum { SEARCH_TRIES = 4 };
@@ -48,6 +53,24 @@ static enum err_code vector_of_item(struct search_state *s, struct err *e)
     return ERR_OK;
 }
 
+/* ---- Euclidean scores ---- */
+
+static float index_bound(const struct search_state *s)
+{
+    float bound = s->op->min_score;
+    if (s->base.col->row.metric != METRIC_L2 || bound > 0) return bound;
+    return nextafterf(-bound * bound, -INFINITY) * (1 + 4 * FLT_EPSILON);
+}
+
+static void take_roots(const struct search_state *s, struct index_hit *hits, size_t *n)
+{
+    if (s->base.col->row.metric != METRIC_L2) return;
+    for (size_t i = 0; i < *n; i++)
+        hits[i].score = -sqrtf(-hits[i].score);
+    while (s->op->has_min_score && *n > 0 && hits[*n - 1].score < s->op->min_score)
+        (*n)--;
+}
+
 /* ---- one try ---- */
 
 struct page {
@@ -70,7 +93,7 @@ static enum err_code search_index(struct search_state *s, struct page *p, struct
         .exact = op->exact,
         .allow = op->filter ? &s->allow : NULL,
         .has_min_score = op->has_min_score,
-        .min_score = op->min_score,
+        .min_score = index_bound(s),
         .deadline_ns = op->op.deadline_ns,
     };
     struct index_scratch *scratch = pool_scratch();
@@ -78,6 +101,7 @@ static enum err_code search_index(struct search_state *s, struct page *p, struct
     if (!scratch || !p->hits) return err_set(e, ERR_NOMEM, "out of memory for a search");
     size_t n;
     TRY(index_search(s->base.gen->index, &q, scratch, p->hits, &n, e));
+    take_roots(s, p->hits, &n);
     p->complete = n < want;
     p->n_hits = 0;
     for (size_t i = 0; i < n; i++)

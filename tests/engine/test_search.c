@@ -175,6 +175,44 @@ START_TEST(bad_queries)
 }
 END_TEST
 
+/* 3-4-5 triangles: a score is minus the distance, and a bound is one on scores. */
+START_TEST(euclidean_scores_are_distances)
+{
+    CALL c;
+    call_init(&c);
+    rig_make_vectors(&r, "v", 2, METRIC_L2);
+    static const float at[3][2] = { { 0, 0 }, { 3, 4 }, { 6, 8 } }, origin[2] = { 0, 0 };
+    static const char *const keys[3] = { "zero", "five", "ten" };
+    struct upsert_item items[3];
+    for (size_t i = 0; i < 3; i++)
+        items[i] = (struct upsert_item){
+            .key = str_from(keys[i]), .vector = at[i], .n_vector = 2, .metadata = STR("{}")
+        };
+    struct upsert_op up = { .collection = STR("v"), .items = items, .n = 3 };
+    ck_assert_ok(rig_upsert(&r, &c, &up), &up.op.err);
+    for (int exact = 0; exact < 2; exact++) {
+        struct search_op op = {
+            .collection = STR("v"), .vector = origin, .n_vector = 2, .k = 9, .exact = exact
+        };
+        ck_assert_ok(rig_search(&r, &c, &op), &op.op.err);
+        ck_assert_uint_eq(op.n_hits, 3);
+        for (size_t i = 0; i < 3; i++)
+            ck_assert_float_eq(op.hits[i].score, -5 * (float)i);
+        op.has_min_score = true;
+        static const struct {
+            float bound;
+            size_t n;
+        } bounds[] = { { -1e30f, 3 }, { -10, 3 }, { -9.999f, 2 }, { -5, 2 }, { -4.999f, 1 },
+            { 0, 1 }, { 1, 0 } };
+        for (size_t i = 0; i < sizeof bounds / sizeof *bounds; i++) {
+            op.min_score = bounds[i].bound;
+            ck_assert_ok(rig_search(&r, &c, &op), &op.op.err);
+            ck_assert_uint_eq(op.n_hits, bounds[i].n);
+        }
+    }
+}
+END_TEST
+
 START_TEST(past_its_deadline)
 {
     CALL c;
@@ -313,6 +351,7 @@ TEST_SUITE(search)
     tcase_add_test(tc, like_an_item_without_itself);
     tcase_add_test(tc, filter_and_min_score);
     tcase_add_test(tc, bad_queries);
+    tcase_add_test(tc, euclidean_scores_are_distances);
     tcase_add_test(tc, past_its_deadline);
     tcase_add_test(tc, reads_pages_and_counts);
     tcase_add_test(tc, deletes_by_filter);
