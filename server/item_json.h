@@ -13,8 +13,8 @@ struct config;
 
 enum {
     ITEM_METADATA_DEPTH_MAX =
-        32, /* levels of objects and lists, the metadata object itself counted */
-    ITEM_VECTOR_MAX = 65536,
+        32,                 /* levels of objects and lists, the metadata object itself counted */
+    ITEM_VECTOR_MAX = 4096, /* values; the index takes no longer vectors */
 };
 
 /* An item as it stands in a request. */
