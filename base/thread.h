@@ -26,7 +26,6 @@ enum lock_rank {
     RANK_INDEX_NODE = 60,  /* index: a node's links */
     RANK_CATALOG = 70,     /* catalog: connection pool */
     RANK_QUEUE = 80,       /* any queue */
-    RANK_METRICS = 90,
     RANK_LOG = 95,
 };
 

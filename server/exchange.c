@@ -174,11 +174,6 @@ enum err_code exchange_query_u64(const struct exchange *x, const char *name, uin
         (unsigned long long)min, (unsigned long long)max);
 }
 
-struct str exchange_header(const struct exchange *x, const char *name)
-{
-    return request_header(x, name, NULL);
-}
-
 enum err_code exchange_read_json(
     struct exchange *x, const struct json_spec *spec, void *ret, struct err *e)
 {
