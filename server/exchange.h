@@ -108,7 +108,6 @@ bool exchange_query(const struct exchange *x, const char *name, struct str *ret_
 MUST_USE enum err_code exchange_query_u64(const struct exchange *x, const char *name, uint64_t min,
     uint64_t max, uint64_t fallback, uint64_t *ret, struct err *e);
 
-
 /**
  * Parse the body as a JSON object and read it into `ret` (a struct with its defaults set) by `spec`.
  * Strings and values borrow from the exchange. Call it once for an exchange.
