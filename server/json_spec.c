@@ -248,7 +248,7 @@ static enum err_code read_vector(const struct json_reader *r, const struct json_
     TRY(check_count(at, f, x.n, e));
     for (size_t i = 0; i < x.n; i++) {
         if (!isfinite(x.p[i]))
-            return json_fail(&JSON_ELEMENT(at, i), e, ERR_INVALID, "is not a finite number");
+            return json_fail(&JSON_ELEMENT(at, i), e, ERR_INVALID, "is not a finite 32-bit float");
     }
     *(struct json_vector *)ret = x;
     return ERR_OK;

@@ -10,7 +10,6 @@
 
 #include "server/float_text.h"
 
-#include <math.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
@@ -138,8 +137,8 @@ static const struct pattern *pattern_here(const struct lift *l)
     return NULL;
 }
 
-/* Pointer to the current value, which is at a pattern, or to its element number `element`. */
-static enum err_code fail(const struct lift *l, size_t element, const char *message, struct err *e)
+/* With a pointer to the current value, which is at a pattern. */
+static enum err_code fail(const struct lift *l, const char *message, struct err *e)
 {
     const struct pattern *pt = pattern_here(l);
     char pointer[ERR_FIELD_BYTES];
@@ -151,8 +150,6 @@ static enum err_code fail(const struct lift *l, size_t element, const char *mess
                              : snprintf(pointer + n, sizeof pointer - n, "/%zu", v->index);
         n += m > 0 ? (size_t)m : 0;
     }
-    if (element != SIZE_MAX && n < sizeof pointer)
-        (void)snprintf(pointer + n, sizeof pointer - n, "/%zu", element);
     return err_set_field(e, ERR_INVALID, pointer, "%s %s", pointer, message);
 }
 
@@ -188,21 +185,21 @@ static bool floats_push(struct floats *f, struct arena *a, float v)
     return true;
 }
 
-/* Parse the list at l->p, which is not empty; *ret_end is the byte after it. */
+/* Parse the list at l->p, which is not empty; *ret_end is the byte after it, NULL where it is no list of floats. */
 static enum err_code list_parse(
     struct lift *l, struct floats *f, const char **ret_end, struct err *e)
 {
     const char *p = l->p + 1;
+    *ret_end = NULL;
     for (;;) {
         float v;
         p = skip_blanks(p, l->end);
         const char *after = float_text_read(p, &v);
-        if (!after) return fail(l, f->n, "must be a number", e);
-        if (isinf(v)) return fail(l, f->n, "is too large for a 32-bit float", e);
+        if (!after) return ERR_OK;
         if (!floats_push(f, l->arena, v)) return err_set(e, ERR_NOMEM, "no memory for a vector");
         p = skip_blanks(after, l->end);
         if (p < l->end && *p == ']') break;
-        if (p == l->end || *p != ',') return fail(l, f->n - 1, "must be followed by , or ]", e);
+        if (p == l->end || *p != ',') return ERR_OK;
         p++;
     }
     *ret_end = p + 1;
@@ -232,7 +229,7 @@ static void flush(struct lift *l)
     l->run = l->p;
 }
 
-/* Lift the list at l->p. *ret_lifted false: it stays, because it is empty or too short. */
+/* Lift the list at l->p. *ret_lifted false: it stays, because it is empty, too short or not all floats. */
 static enum err_code list_lift(struct lift *l, bool *ret_lifted, struct err *e)
 {
     *ret_lifted = false;
@@ -245,6 +242,7 @@ static enum err_code list_lift(struct lift *l, bool *ret_lifted, struct err *e)
     f.cap = STACK_FLOATS;
     const char *end = NULL;
     TRY(list_parse(l, &f, &end, e));
+    if (!end) return ERR_OK;
     char text[24];
     size_t n_text = (size_t)snprintf(text, sizeof text, "%zu ", l->found.n);
     if (n_text > (size_t)(end - l->p)) return ERR_OK;
@@ -305,16 +303,15 @@ static void read_string(struct lift *l, struct level *v)
     l->p = quote < l->end ? quote + 1 : l->end;
 }
 
-/* The first byte of a value where a vector belongs. */
+/* The first byte of a value where a vector belongs. A number could be taken for a placeholder, so it is
+ * refused here; what else does not belong is left to the reader, which knows whose fault it is. */
 static enum err_code vector_value(struct lift *l, bool *ret_lifted, struct err *e)
 {
     *ret_lifted = false;
-    switch (*l->p) {
-    case '[': return list_lift(l, ret_lifted, e);
-    case '"':
-    case 'n': return ERR_OK;
-    default: return fail(l, SIZE_MAX, "must be a list of numbers, or base64", e);
-    }
+    if (*l->p == '[') return list_lift(l, ret_lifted, e);
+    if (*l->p == '-' || (*l->p >= '0' && *l->p <= '9'))
+        return fail(l, "must be a list of numbers, or base64", e);
+    return ERR_OK;
 }
 
 /* One structural byte or string; *ret_done after the outermost bracket, and where this is no JSON. */

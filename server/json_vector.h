@@ -4,8 +4,8 @@
  * text finds the values at the given paths, parses the lists into the arena, and
  * writes an index in their place, so that the tree parser never sees them.
  *
- * The index is a plain integer. It cannot be forged: any other value at such a
- * path than a list, a string or null is an error here.
+ * The index is a plain integer. It cannot be forged: a number at such a path is
+ * an error here.
  *
  * Threads: any.
  */
@@ -42,12 +42,12 @@ size_t json_vectors_offset(const struct json_vectors *v, size_t at);
  * paths: patterns of JSON pointers such as "/vector" and "/items/[]/vector", where "[]" is any element of
  * a list; ended by NULL, at most JSON_VECTOR_PATHS_MAX; or NULL for none.
  *
- * An empty list, or one shorter than its placeholder would be ("[1]" as the thousandth), stays where it
- * is. Text that is not JSON is left to the parser that comes next, unless it is nested deeper than
- * depth_max. Numbers are rounded to the nearest float.
+ * A list that is empty, shorter than its placeholder would be ("[1]" as the thousandth), or holds something
+ * that is no float, stays where it is, and so does any other value but a number. Text that is not JSON is
+ * left to the parser that comes next, unless it is nested deeper than depth_max. Numbers are rounded to
+ * the nearest float; those beyond the largest become infinite, which json_spec.h refuses.
  *
- * Errors: INVALID: too deep, or with e->field: a value at a path that is no list, string or null; an element
- * that is no number; a number beyond a float. NOMEM.
+ * Errors: INVALID: too deep, or with e->field: a number at a path. NOMEM.
  */
 MUST_USE enum err_code json_vector_lift(char *text, size_t *n_text, const char *const *paths,
     size_t depth_max, struct arena *a, struct json_vectors *ret, struct err *e);

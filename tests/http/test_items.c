@@ -215,6 +215,24 @@ START_TEST(a_bad_item_fails_alone)
     ck_assert_str_eq(text_at(v, "/failed/0/id"), "v1");
     json_decref(v);
     q_drop("DELETE", "/collections/vecs/items/v2", NULL, 204);
+
+    /* whatever is wrong in a vector: one item's fault, and that item is named */
+    static const char *const wrong[] = { "[1,2,\"3\"]", "[1,null,3]", "[1,2,1e39]", "[1,2,1e400]",
+        "[[1,2,3]]", "{\"x\":1}", "true", "[]", "\"AAAA\"" };
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        char items[300];
+        int n = snprintf(items, sizeof items,
+            "{\"items\":[{\"id\":\"v1\",\"vector\":[1,2,3]},{\"id\":\"v2\",\"vector\":%s},"
+            "{\"id\":\"v3\",\"vector\":[3,2,1]}]}",
+            wrong[i]);
+        v = call_raw("POST", "/collections/vecs/items", "application/json",
+            (struct str){ items, (size_t)n }, 200);
+        ck_assert_int_eq(int_at(v, "/upserted") + int_at(v, "/unchanged"), 2);
+        ck_assert_uint_eq(json_array_size(at(v, "/failed")), 1);
+        ck_assert_str_eq(text_at(v, "/failed/0/id"), "v2");
+        json_decref(v);
+    }
+    q_drop("POST", "/collections/vecs/items/delete", "{'ids':['v1','v2','v3']}", 200);
 }
 END_TEST
 
