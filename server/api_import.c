@@ -170,8 +170,13 @@ static enum err_code take_item(struct import *im, const char *p, size_t n, struc
     c->bytes += n;
 
     enum err_code code = json_read(text, n, item_spec.vectors, c->arena, &doc, &why);
-    if (code == ERR_NOMEM || (code != ERR_OK && !why.field[0]))
+    if (code == ERR_NOMEM || (code != ERR_OK && !why.field[0] && !doc.refused))
         return broken_line(im, code, why.msg, e);
+    if (doc.refused) {
+        struct err here = ERR_INIT;
+        code = broken_line(im, code, why.msg, &here);
+        why = here;
+    }
     const struct json_reader r = { .arena = c->arena, .doc = &doc, .user = im->x };
     if (code == ERR_OK && !json_is_object(doc.root))
         code = err_set(&why, ERR_INVALID, "an item must be an object, not %s", json_kind(doc.root));

@@ -30,6 +30,15 @@ void json_init(void)
     json_object_seed(seed ? seed : 1); /* 0 would ask jansson to choose by itself */
 }
 
+/* What is wrong with a value that stands in well-formed JSON; NULL where it is not well-formed. */
+static const char *refusal(const json_error_t *je)
+{
+    enum json_error_code code = json_error_code(je);
+    if (code == json_error_null_character || code == json_error_null_byte_in_key)
+        return "\\u0000 is not allowed in a string";
+    return code == json_error_numeric_overflow ? "a number is beyond 64 bits" : NULL;
+}
+
 static enum err_code parse_failed(
     const json_error_t *je, const struct json_vectors *v, struct err *e)
 {
@@ -37,13 +46,15 @@ static enum err_code parse_failed(
         return err_set(e, ERR_NOMEM, "no memory for the JSON text");
     /* "… near 'xyz'" quotes the request, which must not get into the log. */
     const char *quote = strstr(je->text, " near '");
-    int n = quote ? (int)(quote - je->text) : (int)strlen(je->text);
+    const char *text = refusal(je), *what = text ? "JSON is not taken" : "not valid JSON";
+    int n = text ? (int)strlen(text) : quote ? (int)(quote - je->text) : (int)strlen(je->text);
+    if (!text) text = je->text;
     size_t at = je->position > 0 ? (size_t)je->position : 0;
     size_t sent_at = json_vectors_offset(v, at);
     if (sent_at != at)
-        return err_set(e, ERR_INVALID, "not valid JSON at byte %zu: %.*s", sent_at, n, je->text);
-    return err_set(e, ERR_INVALID, "not valid JSON at line %d, column %d: %.*s", je->line,
-        je->column, n, je->text);
+        return err_set(e, ERR_INVALID, "%s at byte %zu: %.*s", what, sent_at, n, text);
+    return err_set(
+        e, ERR_INVALID, "%s at line %d, column %d: %.*s", what, je->line, je->column, n, text);
 }
 
 enum err_code json_read(char *text, size_t n, const char *const *vector_paths, struct arena *a,
@@ -55,7 +66,10 @@ enum err_code json_read(char *text, size_t n, const char *const *vector_paths, s
     json_error_t je;
     out_of_memory = false;
     d.root = json_loadb(text, n, JSON_REJECT_DUPLICATES, &je);
-    if (!d.root) return parse_failed(&je, &d.vectors, e);
+    if (!d.root) {
+        ret->refused = refusal(&je) != NULL;
+        return parse_failed(&je, &d.vectors, e);
+    }
     *ret = d;
     return ERR_OK;
 }

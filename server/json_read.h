@@ -19,12 +19,15 @@
 #include "server/json_vector.h"
 
 #include <jansson.h>
+#include <stdbool.h>
 
 enum { JSON_DEPTH_MAX = 64 };
 
 struct json_doc {
     json_t *root;
     struct json_vectors vectors; /* in the arena */
+    bool
+        refused; /* after a failure: JSON as far as it was read, but with a value that is not taken */
 };
 
 /** Seed jansson's hash and route its memory through base/mem.h. Before any thread starts. */
@@ -35,6 +38,7 @@ void json_init(void);
  * vector_paths: patterns such as "/vector" and "/items/[]/vector" ("[]" is any index), ended by NULL; or
  * NULL for none.
  * Errors: INVALID with line and column (or e->field at a vector), NOMEM. json_doc_done() after success.
+ * A \u0000 in a string, and a number beyond 64 bits, are not taken.
  */
 MUST_USE enum err_code json_read(char *text, size_t n, const char *const *vector_paths,
     struct arena *a, struct json_doc *ret, struct err *e);

@@ -225,6 +225,19 @@ START_TEST(bad_items_are_listed)
     ck_assert_str_eq(text_at(v, "/failed/0/id"), "b");
     json_decref(v);
 
+    /* JSON, but with values that are not taken */
+    v = call_raw("POST", PATH, "application/x-ndjson",
+        STR("{\"text\":\"a\\u0000b\"}\n{\"text\":\"a\",\"metadata\":{\"n\":99999999999999999999}}\n"
+            "{\"text\":\"a\",\"metadata\":{\"n\":1e400}}\n{\"id\":\"g\",\"text\":\"two\"}\n"),
+        200);
+    ck_assert_int_eq(int_at(v, "/unchanged"), 1);
+    ck_assert_int_eq(int_at(v, "/failed_count"), 3);
+    ck_assert_ptr_nonnull(strstr(text_at(v, "/failed/0/detail"), "line 1"));
+    ck_assert_ptr_nonnull(strstr(text_at(v, "/failed/0/detail"), "u0000"));
+    ck_assert_ptr_nonnull(strstr(text_at(v, "/failed/1/detail"), "64 bits"));
+    ck_assert_ptr_nonnull(strstr(text_at(v, "/failed/2/detail"), "64 bits"));
+    json_decref(v);
+
     /* many: counted, the first thousand listed */
     struct buf b = BUF_INIT(0);
     for (int i = 0; i < 5000; i++)
