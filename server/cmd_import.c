@@ -66,9 +66,11 @@ static void show_progress(struct import *im, bool last)
         else
             fprintf(stderr, "\r%zu items  %.0f items/s ", im->sent_lines, rate);
         if (last) fputc('\n', stderr);
-    } else {
+    } else if (im->total_bytes) {
         fprintf(stderr, "import: %d%% %zu items %.0f items/s\n", (int)(part * 100), im->sent_lines,
             rate);
+    } else {
+        fprintf(stderr, "import: %zu items %.0f items/s\n", im->sent_lines, rate);
     }
     fflush(stderr);
 }
