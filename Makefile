@@ -238,6 +238,11 @@ $(B)/kindred: $(B)/obj/server/main.o $(ARCHIVES)
 	@echo '  LD    $@'
 	@$(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LIBS)
 
+# Loaded into a server by the slow checks.
+$(B)/preload_trace.so: tools/preload_trace.c $(B)/flags
+	@echo '  LD    $@'
+	@$(CC) $(ALL_CFLAGS) -fPIC -shared -o $@ $< -ldl
+
 # Each bench_X.c is a program of its own; other files in bench/ are shared by all of them.
 $(B)/bench_%: $(B)/obj/bench/bench_%.o $(OBJS_bench) $(filter-out $(B)/libserver.a,$(ARCHIVES))
 	@echo '  LD    $@'
