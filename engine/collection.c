@@ -211,6 +211,7 @@ enum err_code collection_describe(
     index_stats(gen->index, &stats);
     *ret = (struct collection_info){
         .name = row.name,
+        .id = row.id,
         .modality = row.modality,
         .metric = row.metric,
         .model = { row.model_name, gen->version },

@@ -130,6 +130,7 @@ struct collection_spec {
 };
 struct collection_info {
     struct str name;
+    int64_t id; /* of this collection; one made later under the same name has another */
     enum catalog_modality modality;
     enum catalog_metric metric;
     struct model_ref model; /* name "" for a vector collection */
@@ -179,6 +180,7 @@ struct upsert_item {
 struct upsert_op {
     struct engine_op op;
     struct str collection;
+    int64_t collection_id; /* 0, or collection_info.id: NOT_FOUND if another has the name by now */
     struct upsert_item *items;
     size_t n;
     bool interactive;    /* a single item somebody waits for; else the bulk lane */

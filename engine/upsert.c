@@ -468,6 +468,9 @@ static enum err_code submit(struct engine *g, struct upsert_op *op, struct err *
     size_t tokens = 0;
     s->op = op;
     TRY(registry_get(&g->registry, op->collection, &s->base.col, e));
+    if (op->collection_id && op->collection_id != s->base.col->row.id)
+        return err_set(e, ERR_NOT_FOUND, "collection \"%.*s\" was deleted and made again",
+            STR_ARG(op->collection));
     s->base.gen = collection_generation(s->base.col);
     TRY(engine__model_ref(op->op.arena, s->base.col, s->base.gen, &op->model, e));
     for (size_t i = 0; i < op->n; i++)

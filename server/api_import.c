@@ -57,6 +57,7 @@ struct chunk {
 struct import {
     struct exchange *x;
     struct str collection;
+    int64_t collection_id; /* the stream does not go on into another of the same name */
     atomic_int state;
     struct chunk chunks[2];
     struct chunk *filling, *flying;
@@ -432,6 +433,7 @@ static void submit(struct import *im)
 
     arena_rewind(c->arena, c->filled); /* it may have been refused before */
     c->op = (struct upsert_op){ .collection = im->collection,
+        .collection_id = im->collection_id,
         .items = c->items,
         .n = c->n_items,
         .op = { .arena = c->arena, .done = upsert_done, .user = im } };
@@ -500,6 +502,7 @@ enum err_code api_import(struct exchange *x, struct err *e)
     if (!im) return err_set(e, ERR_NOMEM, "no memory for an import");
     im->x = x;
     im->collection = collection;
+    im->collection_id = info.id;
     im->filling = &im->chunks[0];
     x->user = im; /* import_close frees from here on */
     for (size_t i = 0; i < 2; i++) {

@@ -181,6 +181,34 @@ START_TEST(deleted_and_made_again)
 }
 END_TEST
 
+START_TEST(writes_meant_for_the_old_one_do_not_reach_the_new)
+{
+    CALL c;
+    call_init(&c);
+    char field[ERR_FIELD_BYTES];
+    struct err e = ERR_INIT;
+    struct collection_info old;
+    struct collection_op op = put_op("a");
+    ck_assert_err(put_code(op, field), ERR_OK);
+    ck_assert_ok(engine_collection_get(r.g, STR("a"), c.arena, &old, &e), &e);
+    op.action = COLLECTION_DELETE;
+    ck_assert_err(put_code(op, field), ERR_OK);
+    op.action = COLLECTION_PUT;
+    ck_assert_err(put_code(op, field), ERR_OK);
+
+    struct upsert_item item = { .key = STR("k"), .text = STR("w1 w2"), .metadata = STR("{}") };
+    struct upsert_op up = {
+        .collection = STR("a"), .collection_id = old.id, .items = &item, .n = 1
+    };
+    ck_assert_err(rig_upsert(&r, &c, &up), ERR_NOT_FOUND);
+    rig_check_items(&r, "a", 0);
+    ck_assert_ok(engine_collection_get(r.g, STR("a"), c.arena, &old, &e), &e);
+    up.collection_id = old.id;
+    ck_assert_err(rig_upsert(&r, &c, &up), ERR_OK);
+    rig_check_items(&r, "a", 1);
+}
+END_TEST
+
 /* Writes and searches while their collection is made and deleted again and again. */
 static atomic_bool stop;
 static void use_it(void *arg)
@@ -249,6 +277,7 @@ TEST_SUITE(collection_ops)
     tcase_add_test(tc, bad_ones);
     tcase_add_test(tc, no_more_than_allowed);
     tcase_add_test(tc, deleted_and_made_again);
+    tcase_add_test(tc, writes_meant_for_the_old_one_do_not_reach_the_new);
     tcase_add_test(tc, deleted_under_load);
     tcase_add_test(tc, listed_by_name);
     suite_add_tcase(s, tc);
