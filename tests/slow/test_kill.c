@@ -20,7 +20,6 @@ enum {
     ROUNDS = 20,
     ITEMS_MAX = 400000,
     BATCH = 20,
-    PAGE = 1000,
     FOUND_SAMPLE = 60,
     HITS_MAX = 10000,
     STREAM_LINES = 6000
