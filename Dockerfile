@@ -20,7 +20,8 @@ RUN make COMMIT="$COMMIT" && make COMMIT="$COMMIT" install DESTDIR=/out PREFIX=/
 
 FROM debian:bookworm-slim
 RUN apt-get update && apt-get install -y --no-install-recommends \
-        libmicrohttpd12 libjansson4 libsqlite3-0 libutf8proc2 libroaring0 libsodium23 libcurl4 ca-certificates \
+        libmicrohttpd12 libjansson4 libsqlite3-0 libutf8proc2 libroaring0 libsodium23 libcurl4 libopenblas0-pthread \
+        ca-certificates \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --system --uid 10001 --home-dir /data --shell /usr/sbin/nologin kindred \
     && install -d -o kindred -g kindred -m 700 /data

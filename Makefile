@@ -46,8 +46,8 @@ CFLAGS ?=
 LDFLAGS ?=
 ALL_CFLAGS = $(BASE_FLAGS) $(VARIANT_FLAGS_$(VARIANT)) $(CFLAGS)
 ALL_LDFLAGS = $(VARIANT_LINK_$(VARIANT)) $(LDFLAGS)
-LIBS := -Wl,--as-needed -lmicrohttpd -ljansson -lsqlite3 -lutf8proc -lroaring -lsodium -lcurl -lm \
-	-lpthread
+LIBS := -Wl,--as-needed -lmicrohttpd -ljansson -lsqlite3 -lutf8proc -lroaring -lsodium -lcurl -lopenblas \
+	-lm -lpthread
 # Debian's static libcheck; elsewhere: make CHECK_LIBS="$(pkg-config --libs check)".
 CHECK_LIBS ?= -lcheck_pic -lsubunit -lrt
 TEST_LIBS = $(CHECK_LIBS) -lyaml
@@ -55,10 +55,15 @@ TEST_LIBS = $(CHECK_LIBS) -lyaml
 # A bench prints where its figures come from, so it is built again for each commit.
 $(B)/obj/bench/%.o: private BASE_FLAGS += -include $(B)/gen/version.h
 
+# Loops written for the compiler to turn into vectors: see core/nn/kernels_internal.h.
+LOOPS := -O3 -fno-math-errno -fno-trapping-math
+$(B)/obj/core/nn/kernels.o $(B)/obj64/core/nn/kernels.o: private ISA := $(LOOPS)
+
 # One file per instruction set, chosen at run time: only these see more than the platform's baseline.
 ifneq ($(filter x86_64 amd64,$(ARCH)),)
 $(B)/obj/base/vecmath_avx2.o: private ISA := -mavx2 -mfma -mf16c
 $(B)/obj/base/vecmath_avx512.o: private ISA := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma -mf16c
+$(B)/obj/core/nn/kernels_avx2.o $(B)/obj64/core/nn/kernels_avx2.o: private ISA := $(LOOPS) -mavx2 -mfma
 endif
 
 # ---- what there is --------------------------------------------------------------------------
@@ -69,10 +74,14 @@ $(foreach l,$(LAYERS),$(eval OBJS_$(l) := $(call objects,$(call sources,$(l)))))
 OBJS_catalog += $(B)/gen/migrations_sqlite.o
 OBJS_server += $(B)/gen/openapi.o
 OBJS_support := $(call objects,$(call sources,tests/support))
+# The differentiable ops once more with real_t = double, for the finite differences of tests/grad.
+OBJS_core64 := $(patsubst %.c,$(B)/obj64/%.o,$(sort $(wildcard core/nn/*.c)) \
+	core/learn/infonce.c core/learn/distill.c core/learn/anchor.c core/learn/adam.c)
 
 ARCHIVES := $(LAYERS:%=$(B)/lib%.a)
 BELOW_base := base
 BELOW_core := core base
+BELOW_grad := core64 base
 BELOW_index := index base
 BELOW_catalog := catalog base
 BELOW_engine := engine core index catalog base
@@ -81,9 +90,10 @@ BELOW_server := $(LAYERS)
 BELOW_http := $(LAYERS)
 BELOW_slow := $(LAYERS)
 
-TEST_GROUPS := $(foreach t,base core index catalog engine server http slow,\
+TEST_GROUPS := $(foreach t,base core grad index catalog engine server http slow,\
 	$(if $(call sources,tests/$(t)),$(t)))
 $(foreach t,$(TEST_GROUPS),$(eval OBJS_test_$(t) := $(call objects,$(call sources,tests/$(t)))))
+OBJS_test_grad := $(patsubst $(B)/obj/%,$(B)/obj64/%,$(OBJS_test_grad))
 TEST_RUNNERS := $(patsubst %,$(B)/tests/test_%,$(filter-out slow,$(TEST_GROUPS)))
 # The binary needs server/main.c; without it the libraries and their tests still build.
 BINARY := $(if $(wildcard server/main.c),$(B)/kindred)
@@ -92,7 +102,7 @@ OBJS_bench := $(call objects,$(filter-out bench/bench_%.c,$(wildcard bench/*.c))
 COMMIT = $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 
 # ---- entry points ---------------------------------------------------------------------------
-.PHONY: all help deps deps-test tests run-tests check check-asan check-tsan check-oom check-kill check-preload \
+.PHONY: all help deps deps-test tests run-tests check check-grad check-asan check-tsan check-oom check-kill check-preload \
 	check-clients demo format lint clean install FORCE
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
@@ -106,6 +116,7 @@ help:
 	@echo 'make                 build/release/kindred'
 	@echo 'make demo            build, start a server, import a dictionary, search it (DEMO_ONESHOT=1: then stop)'
 	@echo 'make check           lint, then every test, with lock-order and other run-time checks'
+	@echo 'make check-grad      the differentiable ops against finite differences'
 	@echo 'make check-asan      the tests under AddressSanitizer and UndefinedBehaviorSanitizer'
 	@echo 'make check-tsan      the tests under ThreadSanitizer'
 	@echo 'make check-oom       tests that fail every allocation in turn'
@@ -131,6 +142,10 @@ check:
 	@tools/deps.sh build test
 	@$(SUB) lint
 	@$(SUB) VARIANT=checked run-tests
+
+check-grad: deps-test
+	@$(SUB) VARIANT=checked $(BUILD)/checked/tests/test_grad
+	@tools/run_tests.sh $(BUILD)/checked $(BUILD)/checked/tests/test_grad --
 
 # What the sanitizers are told stands in tests/support/runner.c, so that a runner started by hand does the same.
 check-asan:
@@ -206,6 +221,11 @@ $(B)/obj/%.o: %.c $(B)/flags | $(B)/gen/version.h
 	@echo '  CC    $<'
 	@$(CC) $(ALL_CFLAGS) $(ISA) -MMD -MP -c -o $@ $<
 
+$(B)/obj64/%.o: %.c $(B)/flags | $(B)/gen/version.h
+	@mkdir -p $(@D)
+	@echo '  CC    $< (double)'
+	@$(CC) $(ALL_CFLAGS) $(ISA) -DKINDRED_REAL_DOUBLE -MMD -MP -c -o $@ $<
+
 $(B)/gen/%.o: $(B)/gen/%.c $(B)/flags
 	@$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
@@ -224,7 +244,7 @@ $(B)/lib$(1).a: $(OBJS_$(1)) $(B)/$(1).list
 	@rm -f $$@
 	@$(AR) rcs $$@ $$(filter %.o,$$^)
 endef
-$(foreach l,$(LAYERS) support,$(eval $(call archive_rule,$(l))))
+$(foreach l,$(LAYERS) support core64,$(eval $(call archive_rule,$(l))))
 
 define runner_rule
 $(B)/tests/test_$(1): $(OBJS_test_$(1)) $(B)/libsupport.a $(BELOW_$(1):%=$(B)/lib%.a) $(B)/test_$(1).list
@@ -247,8 +267,8 @@ $(B)/preload_trace.so: tools/preload_trace.c $(B)/flags
 $(B)/bench_%: $(B)/obj/bench/bench_%.o $(OBJS_bench) $(filter-out $(B)/libserver.a,$(ARCHIVES))
 	@echo '  LD    $@'
 	@$(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LIBS)
-.PRECIOUS: $(B)/obj/%.o $(B)/gen/%.c $(B)/bench_%
+.PRECIOUS: $(B)/obj/%.o $(B)/obj64/%.o $(B)/gen/%.c $(B)/bench_%
 
--include $(patsubst %.o,%.d,$(foreach l,$(LAYERS) support,$(OBJS_$(l))) \
+-include $(patsubst %.o,%.d,$(foreach l,$(LAYERS) support core64,$(OBJS_$(l))) \
 	$(foreach t,$(TEST_GROUPS),$(OBJS_test_$(t))) $(OBJS_bench) \
 	$(B)/obj/server/main.o $(BENCHES:%=$(B)/obj/bench/bench_%.o))

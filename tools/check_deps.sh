@@ -15,6 +15,7 @@ BEGIN {
     may["catalog"] = "base catalog"
     may["engine"] = "base core index catalog engine"
     may["server"] = "base engine server"
+    may["grad"] = "base core" # tests/grad
     may["tools"] = "base core index catalog engine"
     may["bench"] = "base core index catalog engine bench"
     # header: pattern of the files that may include it (tests/ and bench/ of a layer may, too)

@@ -1,0 +1,182 @@
+/* Layer: core. May include: base.
+ *
+ * The loops of kernels.h, for the one file of each instruction set, which ends
+ * in NN_KERNELS_TABLE. They are compiled at -O3, without errno and without
+ * floating-point traps, as both keep sqrt and the selection by a condition
+ * out of vector registers; nothing here changes the order of operations.
+ *
+ * A sum needs its order written down before it can be a vector: it is kept in
+ * LANES partial sums. The count is more than the compiler unrolls by itself,
+ * so that the loop over lanes stays the one that becomes vectors.
+ */
+#pragma once
+
+#include "core/nn/kernels.h"
+
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+enum { LANES = 32 };
+
+#ifdef KINDRED_REAL_DOUBLE
+static inline real_t exp_of(real_t x)
+{
+    return exp(x);
+}
+static inline real_t sqrt_of(real_t x)
+{
+    return sqrt(x);
+}
+#else
+/* exp(x) = 2^n * exp(r), n whole, |r| ≤ ln(2)/2; exp(r) by its series to r^7, which leaves 6e-9. Adding and
+ * taking away 1.5 * 2^23 rounds to a whole number, and leaves n in the low bits of the sum. */
+static inline real_t exp_of(real_t x)
+{
+    const float round = 12582912.0F, ln2_high = 0.693145752F, ln2_low = 1.42860677e-6F;
+    float t = x < -87.0F ? -87.0F : x;
+    float shifted = t * 1.44269504F + round, n = shifted - round;
+    float r = t - n * ln2_high;
+    r -= n * ln2_low;
+    float p = 1.0F / 5040;
+    p = p * r + 1.0F / 720;
+    p = p * r + 1.0F / 120;
+    p = p * r + 1.0F / 24;
+    p = p * r + 1.0F / 6;
+    p = p * r + 0.5F;
+    p = p * r + 1.0F;
+    p = p * r + 1.0F;
+    uint32_t bits;
+    memcpy(&bits, &shifted, sizeof bits);
+    bits = (bits + 127U) << 23;
+    float power;
+    memcpy(&power, &bits, sizeof power);
+    return x < -87.0F ? 0.0F : p * power;
+}
+static inline real_t sqrt_of(real_t x)
+{
+    return sqrtf(x);
+}
+#endif
+
+static inline real_t sum_lanes(real_t s[LANES])
+{
+    for (size_t half = LANES / 2; half; half /= 2)
+        for (size_t l = 0; l < half; l++)
+            s[l] += s[l + half];
+    return s[0];
+}
+
+static real_t loop_dot(const real_t *a, const real_t *b, size_t n)
+{
+    real_t s[LANES] = { 0 };
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        for (size_t l = 0; l < LANES; l++)
+            s[l] += a[i + l] * b[i + l];
+    for (size_t l = 0; i + l < n; l++)
+        s[l] += a[i + l] * b[i + l];
+    return sum_lanes(s);
+}
+
+static void loop_axpy(real_t *restrict acc, real_t w, const real_t *restrict x, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        acc[i] += w * x[i];
+}
+
+static void loop_scale(real_t *out, real_t w, const real_t *x, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        out[i] = w * x[i];
+}
+
+static void loop_max_into(real_t *restrict acc, const real_t *restrict x, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        acc[i] = x[i] > acc[i] ? x[i] : acc[i];
+}
+
+static real_t loop_max(const real_t *x, size_t n)
+{
+    real_t m[LANES];
+    for (size_t l = 0; l < LANES; l++)
+        m[l] = x[0];
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        for (size_t l = 0; l < LANES; l++)
+            m[l] = x[i + l] > m[l] ? x[i + l] : m[l];
+    for (size_t l = 0; i + l < n; l++)
+        m[l] = x[i + l] > m[l] ? x[i + l] : m[l];
+    for (size_t l = 1; l < LANES; l++)
+        m[0] = m[l] > m[0] ? m[l] : m[0];
+    return m[0];
+}
+
+static real_t loop_sum_exp(const real_t *x, real_t shift, size_t n)
+{
+    real_t s[LANES] = { 0 };
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        for (size_t l = 0; l < LANES; l++)
+            s[l] += exp_of(x[i + l] - shift);
+    for (size_t l = 0; i + l < n; l++)
+        s[l] += exp_of(x[i + l] - shift);
+    return sum_lanes(s);
+}
+
+static real_t loop_sum_exp_diff(
+    const real_t *restrict x, const real_t *restrict y, real_t shift, size_t n)
+{
+    real_t s[LANES] = { 0 };
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        for (size_t l = 0; l < LANES; l++)
+            s[l] += exp_of(x[i + l] - shift) * (x[i + l] - y[i + l]);
+    for (size_t l = 0; i + l < n; l++)
+        s[l] += exp_of(x[i + l] - shift) * (x[i + l] - y[i + l]);
+    return sum_lanes(s);
+}
+
+static void loop_add_exp(
+    real_t *restrict acc, const real_t *restrict x, const real_t *restrict shift, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        acc[i] += exp_of(x[i] - shift[i]);
+}
+
+static void loop_exp_scale(real_t *x, real_t shift, real_t w, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        x[i] = w * exp_of(x[i] - shift);
+}
+
+static void loop_exp_scale2(real_t *restrict x, real_t shift, real_t w,
+    const real_t *restrict shifts, const real_t *restrict ws, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        x[i] = w * exp_of(x[i] - shift) + ws[i] * exp_of(x[i] - shifts[i]);
+}
+
+static void loop_adam(real_t *restrict w, real_t *restrict m, real_t *restrict v,
+    const real_t *restrict g, size_t n, const struct nn_adam *o)
+{
+    const real_t keep1 = 1 - o->beta1, keep2 = 1 - o->beta2, eps = o->eps, rate = o->rate;
+    for (size_t i = 0; i < n; i++) {
+        m[i] += (g[i] - m[i]) * keep1;
+        v[i] += (g[i] * g[i] - v[i]) * keep2;
+        w[i] -= rate * m[i] / (sqrt_of(v[i]) + eps);
+    }
+}
+
+#define NN_KERNELS_TABLE(name_)                                                                    \
+    {                                                                                              \
+        .name = (name_), .dot = loop_dot, .axpy = loop_axpy, .scale = loop_scale, .max = loop_max, \
+        .max_into = loop_max_into, .sum_exp = loop_sum_exp, .sum_exp_diff = loop_sum_exp_diff,     \
+        .add_exp = loop_add_exp, .exp_scale = loop_exp_scale, .exp_scale2 = loop_exp_scale2,       \
+        .adam = loop_adam                                                                          \
+    }
+
+#if defined(__x86_64__)
+extern const struct nn_kernels nn_kernels_avx2; /* needs AVX2 and FMA */
+#endif
