@@ -76,7 +76,7 @@ OBJS_server += $(B)/gen/openapi.o
 OBJS_support := $(call objects,$(call sources,tests/support))
 # The differentiable ops once more with real_t = double, for the finite differences of tests/grad.
 OBJS_core64 := $(patsubst %.c,$(B)/obj64/%.o,$(sort $(wildcard core/nn/*.c)) \
-	core/learn/infonce.c core/learn/distill.c core/learn/anchor.c core/learn/adam.c)
+	core/learn/infonce.c core/learn/distill.c core/learn/anchor.c)
 
 ARCHIVES := $(LAYERS:%=$(B)/lib%.a)
 BELOW_base := base

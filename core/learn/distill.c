@@ -1,5 +1,5 @@
 /* What forward leaves in `saved`: g [N,N], a row's softmax minus the teacher's, which is the gradient of the
- * row's divergence by its similarities. Behind it t [N,N], the teacher's similarities, is scratch.
+ * row's divergence by its similarities; 0 on the diagonal, and for the only member of a batch of one. Behind it t [N,N], the teacher's similarities, is scratch.
  *
  * x_i meets x_j in s_ij and in s_ji, so dx = (g + gT) x / temperature / N. */
 #include "core/learn/loss.h"
@@ -37,7 +37,6 @@ real_t distill_forward(real_t *restrict saved, const real_t *restrict x,
         k->exp_scale(s, s_max, 1 / s_sum, N);
         k->exp_scale(t, t_max, 1 / t_sum, N);
         k->axpy(s, -1, t, N);
-        s[i] = 0; /* the only member of a batch of one */
     }
     return (real_t)(loss / (double)N);
 }
