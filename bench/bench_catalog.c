@@ -72,7 +72,7 @@ static enum err_code put_one(struct catalog *c, const struct catalog_collection 
         vector[d] = (float)((i * 31 + d * 7 + version) % 1000) / 1000.0F;
     TRY(catalog_fields_extract(c, col, put.metadata, a, &values, &put.n_values, e));
     put.values = values;
-    return catalog_item_put(c, col, &put, a, &r, e);
+    return catalog_item_put(c, col, &col->serving, &put, a, &r, e);
 }
 
 static void import(
@@ -139,7 +139,7 @@ static void scans(struct catalog *c, const struct catalog_collection *col)
     for (int round = 0; round < 2; round++) {
         struct sum s = { 0 };
         struct since start = start_now();
-        if (catalog_vectors_scan(c, col, each_vector, &s, &e) != ERR_OK) die("scan", &e);
+        if (catalog_vectors_scan(c, &col->serving, each_vector, &s, &e) != ERR_OK) die("scan", &e);
         report(round ? "vectors_scan_again" : "vectors_scan", s.n, start);
     }
     struct sum s = { 0 };
@@ -169,7 +169,8 @@ static void fetches(struct catalog *c, const struct catalog_collection *col, siz
     for (int round = 0; round < ROUNDS; round++) {
         for (size_t i = 0; i < n; i++)
             slots[i] = (uint32_t)rng_below(&rng, n_rows);
-        if (catalog_items_by_slot(c, col, slots, n, with, a, rows, &e) != ERR_OK) die(name, &e);
+        if (catalog_items_by_slot(c, col, &col->serving, slots, n, with, a, rows, &e) != ERR_OK)
+            die(name, &e);
         arena_clear(a);
     }
     report(name, n * ROUNDS, start);
@@ -209,14 +210,12 @@ int main(int argc, char **argv)
     if (!mkdtemp(folder)) die(folder, &e);
     (void)snprintf(path, sizeof path, "%s/catalog.db", folder);
     struct catalog_collection col = { .name = STR("bench"),
-        .dimensions = dimensions,
         .m = 16,
         .ef_construction = 200,
         .ef_search = 64,
         .fields = fields,
         .n_fields = 2,
-        .model_name = STR("bench"),
-        .model_version = 1 };
+        .serving = { .model_name = STR("bench"), .model_version = 1, .dimensions = dimensions } };
     bench_head();
     (void)printf("name,rows,dimensions,batch,seconds,cpu_seconds,rows_per_s\n");
     if (catalog_open(path, &c, &e) != ERR_OK) die("open", &e);

@@ -59,20 +59,32 @@ struct catalog_field {
     enum field_type type; /* as declared; a hint: values of other types are kept too */
 };
 
+enum generation_state {
+    GENERATION_SERVING = 1,
+    GENERATION_BUILDING, /* never served yet */
+    GENERATION_RETIRED,  /* served once; kept to go back to */
+};
+/** The vectors that one model version made. */
+struct catalog_generation {
+    int64_t id;
+    struct str model_name; /* "text-small", "words/text-small"; "" for a vector collection */
+    int64_t model_version; /* 1 for a base model; 0 for a vector collection */
+    size_t dimensions;
+    enum generation_state state;
+    int64_t seq; /* not SERVING: it knows the changes up to this one */
+};
+
 struct catalog_collection {
     int64_t id;
     struct str name;
     enum catalog_modality modality; /* VECTOR: the user's own vectors, never re-embedded */
     enum catalog_metric metric;
-    size_t dimensions;
     uint32_t m, ef_construction, ef_search; /* index settings */
     const struct catalog_field *fields;
     size_t n_fields;
     int64_t created_ms;
-    /* the generation that serves */
-    int64_t generation_id;
-    struct str model_name; /* "" for a vector collection */
-    int64_t model_version; /* 1 for a base model; 0 for a vector collection */
+    struct catalog_generation
+        serving; /* when the row was read; who keeps the row follows by himself */
 };
 
 enum field_value_type {
@@ -115,21 +127,26 @@ MUST_USE enum err_code catalog_collections(struct catalog *c, struct arena *a,
 
 enum { ITEM_WITH_TEXT = 1, ITEM_WITH_METADATA = 2, ITEM_WITH_VECTOR = 4 };
 
+/* gen: whose vectors ITEM_WITH_VECTOR means; may be NULL without it. An item that has none there comes with
+ * vector == NULL. */
+
 /** One item by key. NOT_FOUND. */
 MUST_USE enum err_code catalog_item_get(struct catalog *c, const struct catalog_collection *col,
-    struct str key, unsigned with, struct arena *a, struct catalog_item *ret, struct err *e);
+    const struct catalog_generation *gen, struct str key, unsigned with, struct arena *a,
+    struct catalog_item *ret, struct err *e);
 /** Items of these slots, in the order given; a slot that is gone leaves its row with key.p == NULL.
  * rows [n]. All from one snapshot of the database. */
 MUST_USE enum err_code catalog_items_by_slot(struct catalog *c,
-    const struct catalog_collection *col, const uint32_t *slots, size_t n, unsigned with,
-    struct arena *a, struct catalog_item *ret_rows, struct err *e);
+    const struct catalog_collection *col, const struct catalog_generation *gen,
+    const uint32_t *slots, size_t n, unsigned with, struct arena *a, struct catalog_item *ret_rows,
+    struct err *e);
 /** Slots of these keys; UINT32_MAX where there is none. */
 MUST_USE enum err_code catalog_slots_by_key(struct catalog *c, const struct catalog_collection *col,
     const struct str *keys, size_t n, uint32_t *ret_slots, struct err *e);
 /** Up to `limit` items with slot > after (first page: after = -1), ascending. */
 MUST_USE enum err_code catalog_items_page(struct catalog *c, const struct catalog_collection *col,
-    int64_t after, size_t limit, unsigned with, struct arena *a, struct catalog_item **ret_rows,
-    size_t *ret_n, struct err *e);
+    const struct catalog_generation *gen, int64_t after, size_t limit, unsigned with,
+    struct arena *a, struct catalog_item **ret_rows, size_t *ret_n, struct err *e);
 MUST_USE enum err_code catalog_items_count(
     struct catalog *c, const struct catalog_collection *col, size_t *ret_n, struct err *e);
 
@@ -144,9 +161,9 @@ struct catalog_probe {
 MUST_USE enum err_code catalog_probe(struct catalog *c, const struct catalog_collection *col,
     const struct str *keys, size_t n, struct catalog_probe *ret, struct err *e);
 
-/** Every vector of the collection's serving generation, ascending slot; stops when `each` returns an
+/** Every vector of a generation, ascending slot; stops when `each` returns an
  * error, and returns it. vector [dimensions] is borrowed for the call of `each`. */
-MUST_USE enum err_code catalog_vectors_scan(struct catalog *c, const struct catalog_collection *col,
+MUST_USE enum err_code catalog_vectors_scan(struct catalog *c, const struct catalog_generation *gen,
     enum err_code (*each)(void *arg, uint32_t slot, const float *vector, struct err *e), void *arg,
     struct err *e);
 /** Every stored value of the declared fields, any order (rebuilds the filter columns at start). */
@@ -192,8 +209,8 @@ MUST_USE enum err_code catalog_undo(struct catalog *c, struct err *e);
 MUST_USE enum err_code catalog_commit(struct catalog *c, struct err *e);
 void catalog_rollback(struct catalog *c);
 
-/** Insert a collection and its first generation. Fields used: name, modality, metric, dimensions, m,
- * ef_construction, ef_search, fields, model_name, model_version; created_ms, id and generation_id are
+/** Insert a collection and its first generation. Fields used: name, modality, metric, m,
+ * ef_construction, ef_search, fields, serving (model_name, model_version, dimensions); created_ms, id and serving.id are
  * set in *row. CONFLICT: the name exists. Outside begin/commit it is its own transaction. */
 MUST_USE enum err_code catalog_collection_create(
     struct catalog *c, struct catalog_collection *row, struct err *e);
@@ -234,9 +251,10 @@ struct catalog_put_result {
     size_t n_old_values;
     int64_t seq;
 };
-/** LIMIT: no slot left. */
+/** gen: the generation that serves; the vector goes there. LIMIT: no slot left. */
 MUST_USE enum err_code catalog_item_put(struct catalog *c, const struct catalog_collection *col,
-    const struct catalog_put *put, struct arena *a, struct catalog_put_result *ret, struct err *e);
+    const struct catalog_generation *gen, const struct catalog_put *put, struct arena *a,
+    struct catalog_put_result *ret, struct err *e);
 
 /** Delete by key; NOT_FOUND. old values as in put. */
 MUST_USE enum err_code catalog_item_delete(struct catalog *c, const struct catalog_collection *col,

@@ -9,31 +9,32 @@
 
 #include <inttypes.h>
 
-enum { GENERATION_COMPLETE = 1 };
-
 /* ---- reading ---- */
 
 static enum err_code row_read(
     sqlite3_stmt *s, struct arena *a, struct catalog_collection *row, struct err *e)
 {
     int64_t modality = sqlite3_column_int64(s, 2), metric = sqlite3_column_int64(s, 3);
-    int64_t dimensions = sqlite3_column_int64(s, 4);
+    int64_t dimensions = sqlite3_column_int64(s, 4), state = sqlite3_column_int64(s, 12);
     *row = (struct catalog_collection){ .id = sqlite3_column_int64(s, 0) };
     if (modality < MODALITY_TEXT || modality > MODALITY_VECTOR || metric < METRIC_COSINE ||
-        metric > METRIC_L2 || dimensions < 1 || dimensions > UINT16_MAX)
+        metric > METRIC_L2 || dimensions < 1 || dimensions > UINT16_MAX ||
+        state != GENERATION_SERVING)
         return err_set(
             e, ERR_CORRUPT, "catalog: the row of collection %" PRId64 " is out of range", row->id);
     row->modality = (enum catalog_modality)modality;
     row->metric = (enum catalog_metric)metric;
-    row->dimensions = (size_t)dimensions;
     row->m = (uint32_t)sqlite3_column_int64(s, 5);
     row->ef_construction = (uint32_t)sqlite3_column_int64(s, 6);
     row->ef_search = (uint32_t)sqlite3_column_int64(s, 7);
     row->created_ms = sqlite3_column_int64(s, 8);
-    row->generation_id = sqlite3_column_int64(s, 9);
-    row->model_version = sqlite3_column_int64(s, 11);
+    row->serving = (struct catalog_generation){ .id = sqlite3_column_int64(s, 9),
+        .model_version = sqlite3_column_int64(s, 11),
+        .dimensions = (size_t)dimensions,
+        .state = GENERATION_SERVING,
+        .seq = sqlite3_column_int64(s, 13) };
     TRY(catalog__column_str(s, 1, a, &row->name, e));
-    return catalog__column_str(s, 10, a, &row->model_name, e);
+    return catalog__column_str(s, 10, a, &row->serving.model_name, e);
 }
 
 static enum err_code count_read(
@@ -102,7 +103,7 @@ static enum err_code row_check(const struct catalog_collection *row, struct err 
 {
     if (row->name.n == 0 || row->name.n > CATALOG_NAME_MAX)
         return err_set(e, ERR_INVALID, "a collection's name has 1 to %d bytes", CATALOG_NAME_MAX);
-    if (row->dimensions == 0 || row->dimensions > UINT16_MAX)
+    if (row->serving.dimensions == 0 || row->serving.dimensions > UINT16_MAX)
         return err_set(e, ERR_INVALID, "dimensions must be 1 to %d", UINT16_MAX);
     if (row->n_fields > CATALOG_FIELDS_MAX)
         return err_set(
@@ -139,7 +140,7 @@ static enum err_code collection_insert(
     catalog__bind_str(s, 1, row->name);
     catalog__bind_int(s, 2, row->modality);
     catalog__bind_int(s, 3, row->metric);
-    catalog__bind_int(s, 4, (int64_t)row->dimensions);
+    catalog__bind_int(s, 4, (int64_t)row->serving.dimensions);
     catalog__bind_int(s, 5, row->m);
     catalog__bind_int(s, 6, row->ef_construction);
     catalog__bind_int(s, 7, row->ef_search);
@@ -164,10 +165,10 @@ static enum err_code generation_insert(struct conn *cn, const struct catalog_col
     AUTO_STMT sqlite3_stmt *s = catalog__stmt(cn, STMT_GENERATION_INSERT);
     AUTO_STMT sqlite3_stmt *serve = catalog__stmt(cn, STMT_COLLECTION_SERVE);
     catalog__bind_int(s, 1, collection_id);
-    catalog__bind_str(s, 2, row->model_name.p ? row->model_name : STR(""));
-    catalog__bind_int(s, 3, row->model_version);
-    catalog__bind_int(s, 4, (int64_t)row->dimensions);
-    catalog__bind_int(s, 5, GENERATION_COMPLETE);
+    catalog__bind_str(s, 2, row->serving.model_name.p ? row->serving.model_name : STR(""));
+    catalog__bind_int(s, 3, row->serving.model_version);
+    catalog__bind_int(s, 4, (int64_t)row->serving.dimensions);
+    catalog__bind_int(s, 5, GENERATION_SERVING);
     catalog__bind_int(s, 6, row->created_ms);
     TRY(catalog__run(cn, s, e, "inserting a generation"));
     *ret_id = sqlite3_last_insert_rowid(cn->db);
@@ -190,7 +191,7 @@ enum err_code catalog_collection_create(
     if (code == ERR_OK) {
         code = collection_insert(&c->writer, &made, &made.id, e);
         if (code == ERR_OK)
-            code = generation_insert(&c->writer, &made, made.id, &made.generation_id, e);
+            code = generation_insert(&c->writer, &made, made.id, &made.serving.id, e);
         if (code != ERR_OK) (void)catalog__write_failed(c, code);
     }
     if (own && code == ERR_OK)

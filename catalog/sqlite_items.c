@@ -19,24 +19,24 @@ static enum err_code no_memory(struct err *e)
     return err_set(e, ERR_NOMEM, "catalog: no memory for the items");
 }
 
-static enum err_code vector_read(struct conn *cn, const struct catalog_collection *col,
+static enum err_code vector_read(struct conn *cn, const struct catalog_generation *gen,
     struct arena *a, struct catalog_item *item, struct err *e)
 {
     AUTO_STMT sqlite3_stmt *s = catalog__stmt(cn, STMT_VECTOR_GET);
-    size_t bytes = col->dimensions * sizeof(float);
+    size_t bytes = gen->dimensions * sizeof(float);
     bool row;
-    catalog__bind_int(s, 1, catalog__row_id(col->generation_id, item->slot));
+    catalog__bind_int(s, 1, catalog__row_id(gen->id, item->slot));
     TRY(catalog__step(cn, s, &row, e, "reading a vector"));
-    item->model_version = col->model_version;
+    item->model_version = gen->model_version;
     if (!row) return ERR_OK;
     const void *data = sqlite3_column_blob(s, 0);
     if ((size_t)sqlite3_column_bytes(s, 0) != bytes)
         return err_set(e, ERR_CORRUPT, "catalog: a stored vector has the wrong length");
-    float *v = arena_alloc(a, col->dimensions, sizeof *v);
+    float *v = arena_alloc(a, gen->dimensions, sizeof *v);
     if (!v || !data) return no_memory(e);
     memcpy(v, data, bytes);
     item->vector = v;
-    item->n_vector = col->dimensions;
+    item->n_vector = gen->dimensions;
     return ERR_OK;
 }
 
@@ -53,8 +53,9 @@ static enum err_code row_read(
 }
 
 /* The item in a slot, or key.p == NULL. */
-static enum err_code item_read(struct conn *cn, const struct catalog_collection *col, uint32_t slot,
-    unsigned with, struct arena *a, struct catalog_item *item, struct err *e)
+static enum err_code item_read(struct conn *cn, const struct catalog_collection *col,
+    const struct catalog_generation *gen, uint32_t slot, unsigned with, struct arena *a,
+    struct catalog_item *item, struct err *e)
 {
     *item = (struct catalog_item){ .slot = slot };
     {
@@ -67,7 +68,7 @@ static enum err_code item_read(struct conn *cn, const struct catalog_collection 
         if (!row) return ERR_OK;
         TRY(row_read(s, a, item, e));
     }
-    return with & ITEM_WITH_VECTOR ? vector_read(cn, col, a, item, e) : ERR_OK;
+    return with & ITEM_WITH_VECTOR ? vector_read(cn, gen, a, item, e) : ERR_OK;
 }
 
 static enum err_code slot_read(struct conn *cn, const struct catalog_collection *col,
@@ -83,7 +84,8 @@ static enum err_code slot_read(struct conn *cn, const struct catalog_collection 
 }
 
 enum err_code catalog_item_get(struct catalog *c, const struct catalog_collection *col,
-    struct str key, unsigned with, struct arena *a, struct catalog_item *ret, struct err *e)
+    const struct catalog_generation *gen, struct str key, unsigned with, struct arena *a,
+    struct catalog_item *ret, struct err *e)
 {
     AUTO_READ struct reading r = { 0 };
     struct catalog_item item;
@@ -91,22 +93,22 @@ enum err_code catalog_item_get(struct catalog *c, const struct catalog_collectio
     TRY(catalog__read_begin(c, &r, e));
     TRY(slot_read(r.conn, col, key, &slot, e));
     if (slot == SLOT_NONE) return err_set(e, ERR_NOT_FOUND, "the item does not exist");
-    TRY(item_read(r.conn, col, slot, with, a, &item, e));
+    TRY(item_read(r.conn, col, gen, slot, with, a, &item, e));
     if (!item.key.p) return err_set(e, ERR_CORRUPT, "catalog: an index names a missing item");
     *ret = item;
     return ERR_OK;
 }
 
 enum err_code catalog_items_by_slot(struct catalog *c, const struct catalog_collection *col,
-    const uint32_t *slots, size_t n, unsigned with, struct arena *a, struct catalog_item *ret_rows,
-    struct err *e)
+    const struct catalog_generation *gen, const uint32_t *slots, size_t n, unsigned with,
+    struct arena *a, struct catalog_item *ret_rows, struct err *e)
 {
     AUTO_READ struct reading r = { 0 };
     struct catalog_item *rows = arena_alloc(a, n, sizeof *rows);
     if (!rows) return no_memory(e);
     TRY(catalog__read_begin(c, &r, e));
     for (size_t i = 0; i < n; i++)
-        TRY(item_read(r.conn, col, slots[i], with, a, &rows[i], e));
+        TRY(item_read(r.conn, col, gen, slots[i], with, a, &rows[i], e));
     if (n) memcpy(ret_rows, rows, n * sizeof *rows);
     return ERR_OK;
 }
@@ -126,8 +128,8 @@ enum err_code catalog_slots_by_key(struct catalog *c, const struct catalog_colle
 
 /* Rows come one by one, their number is not known before: chunks of them, joined at the end. */
 enum err_code catalog_items_page(struct catalog *c, const struct catalog_collection *col,
-    int64_t after, size_t limit, unsigned with, struct arena *a, struct catalog_item **ret_rows,
-    size_t *ret_n, struct err *e)
+    const struct catalog_generation *gen, int64_t after, size_t limit, unsigned with,
+    struct arena *a, struct catalog_item **ret_rows, size_t *ret_n, struct err *e)
 {
     AUTO_READ struct reading r = { 0 };
     AUTO_FREE struct catalog_item *rows = NULL;
@@ -154,7 +156,7 @@ enum err_code catalog_items_page(struct catalog *c, const struct catalog_collect
         }
         rows[n] = (struct catalog_item){ 0 };
         TRY(row_read(s, a, &rows[n], e));
-        if (with & ITEM_WITH_VECTOR) TRY(vector_read(r.conn, col, a, &rows[n], e));
+        if (with & ITEM_WITH_VECTOR) TRY(vector_read(r.conn, gen, a, &rows[n], e));
     }
     struct catalog_item *out = arena_alloc(a, n, sizeof *out);
     if (!out) return no_memory(e);

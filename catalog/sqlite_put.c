@@ -36,13 +36,14 @@ static bool same_hash(sqlite3_stmt *s, int at, const unsigned char want[CATALOG_
 
 /* put: whose hashes to compare, or NULL */
 static enum err_code stored_read(struct conn *cn, const struct catalog_collection *col,
-    struct str key, const struct catalog_put *put, struct stored *ret, struct err *e)
+    int64_t generation_id, struct str key, const struct catalog_put *put, struct stored *ret,
+    struct err *e)
 {
     AUTO_STMT sqlite3_stmt *s = catalog__stmt(cn, STMT_ITEM_STORED);
     bool row;
     catalog__bind_int(s, 1, col->id);
     catalog__bind_str(s, 2, key);
-    catalog__bind_int(s, 3, col->generation_id);
+    catalog__bind_int(s, 3, generation_id);
     TRY(catalog__step(cn, s, &row, e, "looking for an item"));
     *ret = (struct stored){ .found = row };
     if (!row) return ERR_OK;
@@ -71,33 +72,34 @@ static enum err_code row_write(struct catalog *c, enum stmt_id id, int64_t item_
 }
 
 static enum err_code vector_write(struct catalog *c, enum stmt_id id,
-    const struct catalog_collection *col, uint32_t slot, const float *vector, struct err *e)
+    const struct catalog_generation *gen, uint32_t slot, const float *vector, struct err *e)
 {
     AUTO_STMT sqlite3_stmt *s = catalog__stmt(&c->writer, id);
-    catalog__bind_int(s, 1, catalog__row_id(col->generation_id, slot));
-    catalog__bind_blob(s, 2, vector, col->dimensions * sizeof *vector);
+    catalog__bind_int(s, 1, catalog__row_id(gen->id, slot));
+    catalog__bind_blob(s, 2, vector, gen->dimensions * sizeof *vector);
     return catalog__run(&c->writer, s, e, "writing a vector");
 }
 
 static enum err_code item_insert(struct catalog *c, const struct catalog_collection *col,
-    const struct catalog_put *put, struct catalog_put_result *r, struct err *e)
+    const struct catalog_generation *gen, const struct catalog_put *put,
+    struct catalog_put_result *r, struct err *e)
 {
     int64_t item_id = catalog__row_id(col->id, r->slot);
     TRY(row_write(c, STMT_ITEM_INSERT, item_id, put, r->seq, e));
-    TRY(vector_write(c, STMT_VECTOR_INSERT, col, r->slot, put->vector, e));
+    TRY(vector_write(c, STMT_VECTOR_INSERT, gen, r->slot, put->vector, e));
     r->vector_written = true;
     return catalog__fields_insert(c, item_id, put->values, put->n_values, e);
 }
 
 static enum err_code item_replace(struct catalog *c, const struct catalog_collection *col,
-    const struct catalog_put *put, const struct stored *old, struct catalog_put_result *r,
-    struct err *e)
+    const struct catalog_generation *gen, const struct catalog_put *put, const struct stored *old,
+    struct catalog_put_result *r, struct err *e)
 {
     int64_t item_id = catalog__row_id(col->id, r->slot);
     TRY(row_write(c, STMT_ITEM_UPDATE, item_id, put, r->seq, e));
     if (put->vector && !(old->same_content && old->has_vector)) {
         enum stmt_id id = old->has_vector ? STMT_VECTOR_UPDATE : STMT_VECTOR_INSERT;
-        TRY(vector_write(c, id, col, r->slot, put->vector, e));
+        TRY(vector_write(c, id, gen, r->slot, put->vector, e));
         r->vector_written = true;
     }
     if (old->same_metadata || col->n_fields == 0) return ERR_OK;
@@ -106,14 +108,15 @@ static enum err_code item_replace(struct catalog *c, const struct catalog_collec
 }
 
 enum err_code catalog_item_put(struct catalog *c, const struct catalog_collection *col,
-    const struct catalog_put *put, struct arena *a, struct catalog_put_result *ret, struct err *e)
+    const struct catalog_generation *gen, const struct catalog_put *put, struct arena *a,
+    struct catalog_put_result *ret, struct err *e)
 {
     struct catalog_put_result r = { .slot = SLOT_NONE };
     struct counter *counter;
     struct stored old;
     TRY(put_check(col, put, e));
     TRY(catalog__counter(c, col->id, &counter, e));
-    TRY(stored_read(&c->writer, col, put->key, put, &old, e));
+    TRY(stored_read(&c->writer, col, gen->id, put->key, put, &old, e));
     if (old.found) r.slot = old.slot;
     if (old.same_content && old.same_metadata && old.has_vector)
         r.kind = PUT_UNCHANGED;
@@ -132,8 +135,8 @@ enum err_code catalog_item_put(struct catalog *c, const struct catalog_collectio
             c, catalog__row_id(col->id, r.slot), a, &r.old_values, &r.n_old_values, e));
     if (!old.found) r.slot = (uint32_t)counter->next_slot;
     r.seq = ++c->seq;
-    enum err_code code =
-        old.found ? item_replace(c, col, put, &old, &r, e) : item_insert(c, col, put, &r, e);
+    enum err_code code = old.found ? item_replace(c, col, gen, put, &old, &r, e)
+                                   : item_insert(c, col, gen, put, &r, e);
     if (code != ERR_OK) return catalog__write_failed(c, code);
     if (!old.found) {
         counter->next_slot++;
@@ -170,7 +173,7 @@ enum err_code catalog_item_delete(struct catalog *c, const struct catalog_collec
     struct counter *counter;
     struct stored old;
     TRY(catalog__counter(c, col->id, &counter, e));
-    TRY(stored_read(&c->writer, col, key, NULL, &old, e));
+    TRY(stored_read(&c->writer, col, 0, key, NULL, &old, e));
     if (!old.found) return err_set(e, ERR_NOT_FOUND, "the item does not exist");
     r.slot = old.slot;
     if (col->n_fields > 0)

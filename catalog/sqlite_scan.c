@@ -6,19 +6,19 @@
  */
 #include "catalog/sqlite_internal.h"
 
-enum err_code catalog_vectors_scan(struct catalog *c, const struct catalog_collection *col,
+enum err_code catalog_vectors_scan(struct catalog *c, const struct catalog_generation *gen,
     enum err_code (*each)(void *arg, uint32_t slot, const float *vector, struct err *e), void *arg,
     struct err *e)
 {
     AUTO_READ struct reading r = { 0 };
-    size_t bytes = col->dimensions * sizeof(float);
+    size_t bytes = gen->dimensions * sizeof(float);
     /* Blobs lie in their page at any address; callers want floats. */
-    AUTO_FREE float *vector = mem_alloc(col->dimensions, sizeof *vector);
+    AUTO_FREE float *vector = mem_alloc(gen->dimensions, sizeof *vector);
     if (!vector) return err_set(e, ERR_NOMEM, "catalog: no memory for a vector");
     TRY(catalog__read_begin(c, &r, e));
     AUTO_STMT sqlite3_stmt *s = catalog__stmt(r.conn, STMT_VECTOR_SCAN);
-    catalog__bind_int(s, 1, catalog__row_id(col->generation_id, 0));
-    catalog__bind_int(s, 2, catalog__row_id(col->generation_id, SLOT_NONE));
+    catalog__bind_int(s, 1, catalog__row_id(gen->id, 0));
+    catalog__bind_int(s, 2, catalog__row_id(gen->id, SLOT_NONE));
     for (bool row;;) {
         TRY(catalog__step(r.conn, s, &row, e, "reading vectors"));
         if (!row) return ERR_OK;

@@ -78,7 +78,8 @@ static enum err_code copy_row(
 {
     *to = *from;
     struct catalog_field *fields = arena_alloc(a, from->n_fields, sizeof *fields);
-    if (!fields || !copy_str(a, &to->name) || !copy_str(a, &to->model_name)) return ERR_NOMEM;
+    if (!fields || !copy_str(a, &to->name) || !copy_str(a, &to->serving.model_name))
+        return ERR_NOMEM;
     for (size_t i = 0; i < from->n_fields; i++) {
         fields[i] = from->fields[i];
         if (!copy_str(a, &fields[i].path)) return ERR_NOMEM;
@@ -100,16 +101,17 @@ static enum err_code generation_new(const struct catalog_collection *row,
     struct generation *gen = mem_zalloc(1, sizeof *gen);
     if (!gen) return err_set(e, ERR_NOMEM, "out of memory for a collection");
     atomic_init(&gen->refs, 1);
-    gen->version = row->model_version;
+    gen->version = row->serving.model_version;
     if (row->modality != MODALITY_VECTOR) {
-        gen->model = models_find(models, row->model_name);
-        if (gen->model && gen->model->info->dimensions != row->dimensions) gen->model = NULL;
+        gen->model = models_find(models, row->serving.model_name);
+        if (gen->model && gen->model->info->dimensions != row->serving.dimensions)
+            gen->model = NULL;
         if (!gen->model)
-            LOG(WARN, "collection_without_model", F_STR("model", row->model_name.p),
-                F_UINT("dimensions", row->dimensions));
+            LOG(WARN, "collection_without_model", F_STR("model", row->serving.model_name.p),
+                F_UINT("dimensions", row->serving.dimensions));
     }
     const struct index_options o = {
-        .dim = row->dimensions,
+        .dim = row->serving.dimensions,
         .metric = index_metric[row->metric],
         .m = row->m,
         .ef_construction = row->ef_construction,
@@ -175,7 +177,7 @@ enum err_code collection_load(const struct catalog_collection *row, const struct
     TRY(generation_new(&col->row, models, k, &col->generation, e));
     TRY(columns_new(&col->row, &col->columns, e));
     if (c) {
-        TRY(catalog_vectors_scan(c, &col->row, load_vector, col->generation->index, e));
+        TRY(catalog_vectors_scan(c, &col->row.serving, load_vector, col->generation->index, e));
         TRY(load_columns(c, &col->row, col->columns->fields, e));
         struct index_stats stats;
         index_stats(col->generation->index, &stats);
@@ -214,8 +216,8 @@ enum err_code collection_describe(
         .id = row.id,
         .modality = row.modality,
         .metric = row.metric,
-        .model = { row.model_name, gen->version },
-        .dimensions = row.dimensions,
+        .model = { row.serving.model_name, gen->version },
+        .dimensions = row.serving.dimensions,
         .items = stats.live,
         .fields = row.fields,
         .n_fields = row.n_fields,
@@ -232,10 +234,10 @@ enum err_code collection_describe(
 enum err_code collection_vector_check(
     const struct collection *col, const float *vector, size_t n, struct err *e)
 {
-    if (n != col->row.dimensions)
+    if (n != col->row.serving.dimensions)
         return err_set_field(e, ERR_INVALID, "/vector",
             "the vector has %zu values, collection \"%.*s\" needs %zu", n, STR_ARG(col->row.name),
-            col->row.dimensions);
+            col->row.serving.dimensions);
     double sum = 0;
     for (size_t i = 0; i < n; i++)
         sum += (double)vector[i] * (double)vector[i];

@@ -69,8 +69,8 @@ static enum err_code choose_model(struct engine *g, const struct collection_spec
         if (spec->dimensions < 1 || spec->dimensions > INDEX_DIM_MAX)
             return err_set_field(e, ERR_INVALID, "/dimensions",
                 "dimensions is %zu, it must be 1 to %d", spec->dimensions, INDEX_DIM_MAX);
-        row->model_name = STR("");
-        row->dimensions = spec->dimensions;
+        row->serving.model_name = STR("");
+        row->serving.dimensions = spec->dimensions;
         return ERR_OK;
     }
     if (spec->modality == MODALITY_IMAGE)
@@ -82,9 +82,9 @@ static enum err_code choose_model(struct engine *g, const struct collection_spec
     if (spec->metric != METRIC_COSINE)
         return err_set_field(
             e, ERR_INVALID, "/metric", "texts are compared by cosine, whatever their model");
-    row->model_name = m->name;
-    row->model_version = m->version;
-    row->dimensions = m->info->dimensions;
+    row->serving.model_name = m->name;
+    row->serving.model_version = m->version;
+    row->serving.dimensions = m->info->dimensions;
     return ERR_OK;
 }
 
@@ -131,7 +131,8 @@ enum err_code writer__create_collection(struct engine *g, const struct collectio
         return code;
     }
     LOG(INFO, "collection_created", F_STR("collection", col->row.name.p),
-        F_UINT("dimensions", col->row.dimensions), F_STR("model", col->row.model_name.p));
+        F_UINT("dimensions", col->row.serving.dimensions),
+        F_STR("model", col->row.serving.model_name.p));
     *ret_col = steal_ptr(&col); /* the registry's */
     return ERR_OK;
 }
@@ -163,9 +164,10 @@ static bool same_model(
 {
     if (spec->modality == MODALITY_VECTOR || row->modality == MODALITY_VECTOR)
         return spec->modality == row->modality;
-    if (str_eq(spec->model, row->model_name)) return true;
+    if (str_eq(spec->model, row->serving.model_name)) return true;
     const struct model *m = models_find(&g->models, spec->model);
-    return m && str_eq(m->name, row->model_name) && m->version == row->model_version;
+    return m && str_eq(m->name, row->serving.model_name) &&
+        m->version == row->serving.model_version;
 }
 
 /* What was given must agree with what is there. */
@@ -177,7 +179,7 @@ static enum err_code compare(struct engine *g, const struct catalog_collection *
         differs = "/modality";
     else if (spec->has_model && !same_model(g, row, spec))
         differs = "/model";
-    else if (spec->has_dimensions && spec->dimensions != row->dimensions)
+    else if (spec->has_dimensions && spec->dimensions != row->serving.dimensions)
         differs = "/dimensions";
     else if (spec->has_metric && spec->metric != row->metric)
         differs = "/metric";

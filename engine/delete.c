@@ -76,7 +76,7 @@ static enum err_code read_keys(struct delete_state *s, const struct slot_set *se
     if (!keys || !rows) return err_set(e, ERR_NOMEM, "out of memory for a deletion");
     while (s->n < count && (n = slot_set_read(set, first, slots, DELETE_ROWS)) > 0) {
         TRY(engine__check_deadline(&s->op->op, e));
-        TRY(catalog_items_by_slot(g->catalog, &s->base.col->row, slots, n, 0, a, rows, e));
+        TRY(catalog_items_by_slot(g->catalog, &s->base.col->row, NULL, slots, n, 0, a, rows, e));
         for (size_t i = 0; i < n && s->n < count; i++)
             if (rows[i].key.p) keys[s->n++] = rows[i].key;
         if (slots[n - 1] == UINT32_MAX) break;

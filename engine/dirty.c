@@ -99,8 +99,8 @@ static enum err_code put_again(struct writer *w, struct collection *col, struct 
     struct catalog_item rows[REPAIR_ROWS];
     if (w->fail_publish && w->fail_publish())
         return err_set(e, ERR_NOMEM, "out of memory while repairing an index");
-    TRY(catalog_items_by_slot(
-        w->engine->catalog, &col->row, slots, n, ITEM_WITH_VECTOR, w->arena, rows, e));
+    TRY(catalog_items_by_slot(w->engine->catalog, &col->row, &col->row.serving, slots, n,
+        ITEM_WITH_VECTOR, w->arena, rows, e));
     for (size_t i = 0; i < n; i++) {
         if (!rows[i].key.p || !rows[i].vector) continue;
         enum err_code code = index_put(ix, rows[i].slot, rows[i].vector, e);

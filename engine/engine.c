@@ -132,7 +132,7 @@ enum err_code engine__text_model(const struct collection *col, const struct gene
     if (!gen->model)
         return err_set(e, ERR_UNPROCESSABLE,
             "model \"%.*s\" of collection \"%.*s\" is not installed, or has another dimension",
-            STR_ARG(col->row.model_name), STR_ARG(col->row.name));
+            STR_ARG(col->row.serving.model_name), STR_ARG(col->row.name));
     *ret_m = gen->model;
     return ERR_OK;
 }
@@ -140,7 +140,7 @@ enum err_code engine__text_model(const struct collection *col, const struct gene
 enum err_code engine__model_ref(struct arena *a, const struct collection *col,
     const struct generation *gen, struct model_ref *ret, struct err *e)
 {
-    struct str name = col->row.model_name;
+    struct str name = col->row.serving.model_name;
     const char *copy = arena_strndup(a, name.p, name.n);
     if (!copy) return err_set(e, ERR_NOMEM, "out of memory for an answer");
     *ret = (struct model_ref){ { copy, name.n }, gen->version };

@@ -30,7 +30,7 @@ enum err_code engine_item_get(struct engine *g, struct str collection, struct st
     struct catalog_item row;
     struct model_ref model;
     TRY(registry_get(&g->registry, collection, &col, e));
-    TRY(catalog_item_get(g->catalog, &col->row, key, with, a, &row, e));
+    TRY(catalog_item_get(g->catalog, &col->row, &col->row.serving, key, with, a, &row, e));
     TRY(model_of(col, a, &model, e));
     *ret = view_of(&row, &model);
     return ERR_OK;
@@ -55,7 +55,8 @@ struct page_rows {
 static enum err_code page_all(struct engine *g, struct collection *col, int64_t after, size_t limit,
     unsigned with, struct arena *a, struct page_rows *p, struct err *e)
 {
-    TRY(catalog_items_page(g->catalog, &col->row, after, limit + 1, with, a, &p->rows, &p->n, e));
+    TRY(catalog_items_page(
+        g->catalog, &col->row, &col->row.serving, after, limit + 1, with, a, &p->rows, &p->n, e));
     if (p->n > limit) {
         p->n = limit;
         p->next = p->rows[limit - 1].slot;
@@ -78,7 +79,8 @@ static enum err_code page_filtered(struct engine *g, struct collection *col,
         if (more) n = room;
         if (n == 0) break;
         struct catalog_item *to = p->rows + p->n;
-        TRY(catalog_items_by_slot(g->catalog, &col->row, slots, n, with, a, to, e));
+        TRY(catalog_items_by_slot(
+            g->catalog, &col->row, &col->row.serving, slots, n, with, a, to, e));
         after = slots[n - 1];
         for (size_t i = 0; i < n; i++)
             if (to[i].key.p) p->rows[p->n++] = to[i]; /* gone ones are closed up */

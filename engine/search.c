@@ -41,8 +41,8 @@ static enum err_code vector_of_item(struct search_state *s, struct err *e)
 {
     struct search_op *op = s->op;
     struct catalog_item item;
-    enum err_code code = catalog_item_get(op->op.engine->catalog, &s->base.col->row, op->id,
-        ITEM_WITH_VECTOR, op->op.arena, &item, e);
+    enum err_code code = catalog_item_get(op->op.engine->catalog, &s->base.col->row,
+        &s->base.col->row.serving, op->id, ITEM_WITH_VECTOR, op->op.arena, &item, e);
     if (code == ERR_NOT_FOUND || (code == ERR_OK && !item.vector))
         return err_set_field(e, ERR_NOT_FOUND, "/id",
             "there is no such item in collection \"%.*s\"", STR_ARG(s->base.col->row.name));
@@ -122,8 +122,8 @@ static enum err_code hydrate(struct search_state *s, struct page *p, struct err 
     if (!slots || !p->items) return err_set(e, ERR_NOMEM, "out of memory for hits");
     for (size_t i = 0; i < n; i++)
         slots[i] = (uint32_t)p->hits[op->offset + i].id;
-    TRY(catalog_items_by_slot(
-        op->op.engine->catalog, &s->base.col->row, slots, n, op->with, a, p->items, e));
+    TRY(catalog_items_by_slot(op->op.engine->catalog, &s->base.col->row, &s->base.col->row.serving,
+        slots, n, op->with, a, p->items, e));
     p->n_items = n;
     for (size_t i = 0; i < n; i++)
         p->n_gone += p->items[i].key.p == NULL;

@@ -195,7 +195,7 @@ static enum err_code fill_request(struct upsert_state *s, enum item_status which
     struct engine *g = s->op->op.engine;
     struct arena *a = s->op->op.arena;
     struct encode_request *r = &s->encode;
-    size_t n = 0, dim = s->base.col->row.dimensions, floats;
+    size_t n = 0, dim = s->base.col->row.serving.dimensions, floats;
     *r = (struct encode_request){ 0 };
     for (size_t i = 0; i < s->op->n; i++)
         n += s->items[i].status == which;
@@ -318,7 +318,7 @@ static enum err_code put_item(
     };
     memcpy(put.content_hash, is->content_hash, sizeof put.content_hash);
     memcpy(put.metadata_hash, is->metadata_hash, sizeof put.metadata_hash);
-    TRY(catalog_item_put(c, row, &put, a, &res->put, e));
+    TRY(catalog_item_put(c, row, &row->serving, &put, a, &res->put, e));
     is->kind = res->put.kind;
     return ERR_OK;
 }

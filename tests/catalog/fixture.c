@@ -15,14 +15,13 @@ struct catalog_collection fixture_collection(const char *name)
     return (struct catalog_collection){ .name = str_from(name),
         .modality = MODALITY_TEXT,
         .metric = METRIC_COSINE,
-        .dimensions = FIXTURE_DIM,
         .m = 16,
         .ef_construction = 200,
         .ef_search = 64,
         .fields = fields,
         .n_fields = FIXTURE_FIELDS,
-        .model_name = STR("text-small"),
-        .model_version = 3 };
+        .serving = {
+            .model_name = STR("text-small"), .model_version = 3, .dimensions = FIXTURE_DIM } };
 }
 
 void fixture_open(struct fixture *f)
@@ -73,7 +72,7 @@ enum err_code fixture_put_code(struct fixture *f, const struct catalog_collectio
     fixture_hash(put.metadata, put.metadata_hash);
     TRY(catalog_fields_extract(f->c, col, put.metadata, f->a, &values, &put.n_values, e));
     put.values = values;
-    return catalog_item_put(f->c, col, &put, f->a, ret, e);
+    return catalog_item_put(f->c, col, &col->serving, &put, f->a, ret, e);
 }
 
 struct catalog_put_result fixture_put(

@@ -11,7 +11,7 @@ START_TEST(listed_as_created)
         raw = { .name = STR("raw"),
             .modality = MODALITY_VECTOR,
             .metric = METRIC_L2,
-            .dimensions = 4096,
+            .serving = { .dimensions = 4096 },
             .m = 8,
             .ef_construction = 64,
             .ef_search = 32 };
@@ -22,16 +22,17 @@ START_TEST(listed_as_created)
     ck_assert_ok(catalog_collections(f.c, f.a, &rows, &n, &e), &e);
     ck_assert_uint_eq(n, 2);
     ck_assert_int_eq(rows[0].id, f.col.id);
-    ck_assert_int_eq(rows[0].generation_id, f.col.generation_id);
-    ck_assert(str_is(rows[0].name, "things") && str_is(rows[0].model_name, "text-small"));
-    ck_assert_int_eq(rows[0].model_version, 3);
+    ck_assert_int_eq(rows[0].serving.id, f.col.serving.id);
+    ck_assert(str_is(rows[0].name, "things") && str_is(rows[0].serving.model_name, "text-small"));
+    ck_assert_int_eq(rows[0].serving.model_version, 3);
     ck_assert_int_eq(rows[0].created_ms, f.col.created_ms);
     ck_assert_uint_eq(rows[0].n_fields, FIXTURE_FIELDS);
     ck_assert(str_is(rows[0].fields[2].path, "a.b") && rows[0].fields[2].type == FIELD_NUMBER);
     ck_assert(rows[1].modality == MODALITY_VECTOR && rows[1].metric == METRIC_L2);
-    ck_assert_uint_eq(rows[1].dimensions, 4096);
+    ck_assert_uint_eq(rows[1].serving.dimensions, 4096);
     ck_assert(rows[1].m == 8 && rows[1].ef_construction == 64 && rows[1].ef_search == 32);
-    ck_assert(rows[1].model_name.n == 0 && rows[1].model_version == 0 && rows[1].n_fields == 0);
+    ck_assert(rows[1].serving.model_name.n == 0 && rows[1].serving.model_version == 0 &&
+        rows[1].n_fields == 0);
     fixture_close(&f);
 }
 END_TEST
@@ -54,7 +55,7 @@ START_TEST(names_and_limits)
     row.name.n--;
     ck_assert_ok(catalog_collection_create(f.c, &row, &e), &e);
     row = fixture_collection("zero");
-    row.dimensions = 0;
+    row.serving.dimensions = 0;
     ck_assert_err(catalog_collection_create(f.c, &row, &e), ERR_INVALID);
     row = fixture_collection("many");
     row.fields = many;

@@ -136,11 +136,11 @@ static void read_some(void *arg)
         struct catalog_item *rows;
         size_t n;
         unsigned with = ITEM_WITH_TEXT | ITEM_WITH_VECTOR;
-        enum err_code code = catalog_items_page(
-            f->c, &f->col, (int64_t)rng_below(&rng, KEYS), 20, with, a, &rows, &n, &e);
+        enum err_code code = catalog_items_page(f->c, &f->col, &f->col.serving,
+            (int64_t)rng_below(&rng, KEYS), 20, with, a, &rows, &n, &e);
         for (size_t i = 0; code == ERR_OK && i < n; i++)
             if (!item_is_whole(&rows[i])) atomic_fetch_add(&c->wrong, 1);
-        if (code == ERR_OK) code = catalog_vectors_scan(f->c, &f->col, check_vector, c, &e);
+        if (code == ERR_OK) code = catalog_vectors_scan(f->c, &f->col.serving, check_vector, c, &e);
         if (code == ERR_OK) code = catalog_items_count(f->c, &f->col, &n, &e);
         if (code != ERR_OK || catalog_size_bytes(f->c) == 0) atomic_fetch_add(&c->wrong, 1);
         atomic_fetch_add(&c->reads, 1);
@@ -210,9 +210,9 @@ static enum err_code read_all(struct fixture *f, struct err *e)
     size_t n;
     unsigned with = ITEM_WITH_TEXT | ITEM_WITH_METADATA | ITEM_WITH_VECTOR;
     TRY(catalog_collections(f->c, f->a, &cols, &n, e));
-    TRY(catalog_item_get(f->c, &f->col, key, with, f->a, &item, e));
-    TRY(catalog_items_by_slot(f->c, &f->col, &slot, 1, with, f->a, &item, e));
-    TRY(catalog_items_page(f->c, &f->col, -1, 5, with, f->a, &rows, &n, e));
+    TRY(catalog_item_get(f->c, &f->col, &f->col.serving, key, with, f->a, &item, e));
+    TRY(catalog_items_by_slot(f->c, &f->col, &f->col.serving, &slot, 1, with, f->a, &item, e));
+    TRY(catalog_items_page(f->c, &f->col, &f->col.serving, -1, 5, with, f->a, &rows, &n, e));
     TRY(catalog_slots_by_key(f->c, &f->col, &key, 1, &slot, e));
     TRY(catalog_probe(f->c, &f->col, &key, 1, &probe, e));
     TRY(catalog_fields_scan(f->c, &f->col, nothing, NULL, e));
@@ -247,7 +247,9 @@ static void check_untouched(struct fixture *f)
 {
     struct err e = ERR_INIT;
     struct catalog_item item;
-    ck_assert_ok(catalog_item_get(f->c, &f->col, STR("a"), ITEM_WITH_TEXT, f->a, &item, &e), &e);
+    ck_assert_ok(
+        catalog_item_get(f->c, &f->col, &f->col.serving, STR("a"), ITEM_WITH_TEXT, f->a, &item, &e),
+        &e);
     ck_assert(str_is(item.text, "old"));
     ck_assert_int_eq(fixture_query(f, "SELECT count(*) FROM collection"), 1);
 }

@@ -29,16 +29,19 @@ START_TEST(by_slot_in_the_order_given)
     fixture_open(&f);
     fill(&f, 5);
     ck_assert_err(fixture_delete_code(&f, "k0", &r), ERR_OK);
-    ck_assert_ok(catalog_items_by_slot(f.c, &f.col, slots, 5, ALL, f.a, rows, &e), &e);
+    ck_assert_ok(
+        catalog_items_by_slot(f.c, &f.col, &f.col.serving, slots, 5, ALL, f.a, rows, &e), &e);
     ck_assert(str_is(rows[0].key, "k3") && str_is(rows[3].key, "k3"));
     ck_assert_float_eq(rows[0].vector[0], 3);
     for (int i = 0; i < 5; i++) {
         ck_assert_uint_eq(rows[i].slot, slots[i]);
         if (i != 0 && i != 3) ck_assert_ptr_null(rows[i].key.p);
     }
-    ck_assert_ok(catalog_items_by_slot(f.c, &f.col, slots, 1, 0, f.a, rows, &e), &e);
+    ck_assert_ok(
+        catalog_items_by_slot(f.c, &f.col, &f.col.serving, slots, 1, 0, f.a, rows, &e), &e);
     ck_assert(!rows[0].text.p && !rows[0].metadata.p && !rows[0].vector);
-    ck_assert_ok(catalog_items_by_slot(f.c, &f.col, NULL, 0, ALL, f.a, rows, &e), &e);
+    ck_assert_ok(
+        catalog_items_by_slot(f.c, &f.col, &f.col.serving, NULL, 0, ALL, f.a, rows, &e), &e);
     fixture_close(&f);
 }
 END_TEST
@@ -54,7 +57,8 @@ START_TEST(ten_thousand_by_slot)
     fill(&f, N);
     for (uint32_t i = 0; i < N; i++)
         slots[i] = (i * 7919) % N;
-    ck_assert_ok(catalog_items_by_slot(f.c, &f.col, slots, N, ALL, f.a, rows, &e), &e);
+    ck_assert_ok(
+        catalog_items_by_slot(f.c, &f.col, &f.col.serving, slots, N, ALL, f.a, rows, &e), &e);
     for (uint32_t i = 0; i < N; i++)
         ck_assert(
             rows[i].key.p && rows[i].slot == slots[i] && rows[i].vector[0] == (float)slots[i]);
@@ -74,7 +78,9 @@ START_TEST(pages_follow_each_other)
     fill(&f, 200);
     /* Written to between the pages: what was there and stays is seen once, in slot order. */
     for (int page = 0;; page++) {
-        ck_assert_ok(catalog_items_page(f.c, &f.col, after, 30, ALL, f.a, &rows, &n, &e), &e);
+        ck_assert_ok(
+            catalog_items_page(f.c, &f.col, &f.col.serving, after, 30, ALL, f.a, &rows, &n, &e),
+            &e);
         if (n == 0) break;
         for (size_t i = 0; i < n; i++) {
             ck_assert_int_gt((int64_t)rows[i].slot, after);
@@ -92,14 +98,18 @@ START_TEST(pages_follow_each_other)
     }
     ck_assert_uint_eq(total, 196);
     for (int64_t end = UINT32_MAX - 1; end <= (int64_t)UINT32_MAX + 5; end++) {
-        ck_assert_ok(catalog_items_page(f.c, &f.col, end, 10, 0, f.a, &rows, &n, &e), &e);
+        ck_assert_ok(
+            catalog_items_page(f.c, &f.col, &f.col.serving, end, 10, 0, f.a, &rows, &n, &e), &e);
         ck_assert_uint_eq(n, 0);
     }
-    ck_assert_ok(catalog_items_page(f.c, &f.col, INT64_MAX, 10, 0, f.a, &rows, &n, &e), &e);
+    ck_assert_ok(
+        catalog_items_page(f.c, &f.col, &f.col.serving, INT64_MAX, 10, 0, f.a, &rows, &n, &e), &e);
     ck_assert_uint_eq(n, 0);
-    ck_assert_ok(catalog_items_page(f.c, &f.col, -1, 0, 0, f.a, &rows, &n, &e), &e);
+    ck_assert_ok(catalog_items_page(f.c, &f.col, &f.col.serving, -1, 0, 0, f.a, &rows, &n, &e), &e);
     ck_assert_uint_eq(n, 0);
-    ck_assert_ok(catalog_items_page(f.c, &f.col, INT64_MIN, SIZE_MAX, 0, f.a, &rows, &n, &e), &e);
+    ck_assert_ok(
+        catalog_items_page(f.c, &f.col, &f.col.serving, INT64_MIN, SIZE_MAX, 0, f.a, &rows, &n, &e),
+        &e);
     ck_assert_uint_eq(n, 200);
     fixture_close(&f);
 }
@@ -117,14 +127,17 @@ START_TEST(collections_do_not_see_each_other)
     fill(&f, 3);
     struct catalog_collection other = fixture_collection("other");
     ck_assert_ok(catalog_collection_create(f.c, &other, &e), &e);
-    ck_assert_err(catalog_item_get(f.c, &other, STR("k1"), 0, f.a, &item, &e), ERR_NOT_FOUND);
+    ck_assert_err(
+        catalog_item_get(f.c, &other, &other.serving, STR("k1"), 0, f.a, &item, &e), ERR_NOT_FOUND);
     ck_assert_ok(catalog_begin(f.c, &e), &e);
     ck_assert_ok(fixture_put_code(&f, &other, "k1", "mine", "{}", v, &r, &e), &e);
     ck_assert_ok(catalog_commit(f.c, &e), &e);
     ck_assert_uint_eq(r.slot, 0);
-    ck_assert_ok(catalog_items_page(f.c, &other, -1, 10, ALL, f.a, &rows, &n, &e), &e);
+    ck_assert_ok(
+        catalog_items_page(f.c, &other, &other.serving, -1, 10, ALL, f.a, &rows, &n, &e), &e);
     ck_assert(n == 1 && str_is(rows[0].text, "mine"));
-    ck_assert_ok(catalog_items_page(f.c, &f.col, -1, 10, ALL, f.a, &rows, &n, &e), &e);
+    ck_assert_ok(
+        catalog_items_page(f.c, &f.col, &f.col.serving, -1, 10, ALL, f.a, &rows, &n, &e), &e);
     ck_assert_uint_eq(n, 3);
     fixture_close(&f);
 }
@@ -163,9 +176,11 @@ START_TEST(wrong_stored_lengths_are_corrupt)
                          "UPDATE vector SET data = x'0011'; UPDATE item SET content_hash = x'00'",
                          NULL, NULL, NULL),
         SQLITE_OK);
-    ck_assert_err(catalog_item_get(f.c, &f.col, key, ALL, f.a, &item, &e), ERR_CORRUPT);
+    ck_assert_err(
+        catalog_item_get(f.c, &f.col, &f.col.serving, key, ALL, f.a, &item, &e), ERR_CORRUPT);
     ck_assert_err(catalog_probe(f.c, &f.col, &key, 1, &probe, &e), ERR_CORRUPT);
-    ck_assert_ok(catalog_item_get(f.c, &f.col, key, ITEM_WITH_TEXT, f.a, &item, &e), &e);
+    ck_assert_ok(
+        catalog_item_get(f.c, &f.col, &f.col.serving, key, ITEM_WITH_TEXT, f.a, &item, &e), &e);
     fixture_close(&f);
 }
 END_TEST

@@ -8,7 +8,7 @@ static struct catalog_item get(struct fixture *f, const char *key)
 {
     struct err e = ERR_INIT;
     struct catalog_item item;
-    ck_assert_ok(catalog_item_get(f->c, &f->col, str_from(key),
+    ck_assert_ok(catalog_item_get(f->c, &f->col, &f->col.serving, str_from(key),
                      ITEM_WITH_TEXT | ITEM_WITH_METADATA | ITEM_WITH_VECTOR, f->a, &item, &e),
         &e);
     return item;
@@ -45,7 +45,7 @@ START_TEST(text_may_be_missing_or_empty)
     struct catalog_put put = { .key = STR("none"), .metadata = STR("{}"), .vector = v };
     fixture_open(&f);
     ck_assert_ok(catalog_begin(f.c, &e), &e);
-    ck_assert_ok(catalog_item_put(f.c, &f.col, &put, f.a, &r, &e), &e);
+    ck_assert_ok(catalog_item_put(f.c, &f.col, &f.col.serving, &put, f.a, &r, &e), &e);
     ck_assert_ok(catalog_commit(f.c, &e), &e);
     (void)fixture_put(&f, "empty", "", "{}", 1);
     ck_assert_ptr_null(get(&f, "none").text.p);
@@ -145,7 +145,8 @@ START_TEST(deleted_slots_are_never_given_again)
     ck_assert_int_eq(r.kind, PUT_NEW);
     ck_assert_uint_eq(r.slot, 2);
     struct catalog_item item;
-    ck_assert_err(catalog_item_get(f.c, &f.col, STR("c"), 0, f.a, &item, &e), ERR_NOT_FOUND);
+    ck_assert_err(
+        catalog_item_get(f.c, &f.col, &f.col.serving, STR("c"), 0, f.a, &item, &e), ERR_NOT_FOUND);
     size_t n;
     ck_assert_ok(catalog_items_count(f.c, &f.col, &n, &e), &e);
     ck_assert_uint_eq(n, 2);
@@ -186,31 +187,35 @@ START_TEST(bad_puts)
     struct catalog_put put = { .key = STR("k"), .metadata = STR("{}"), .vector = v };
     fixture_open(&f);
     memset(longer, 'k', sizeof longer);
-    ck_assert_err(catalog_item_put(f.c, &f.col, &put, f.a, &r, &e), ERR_INTERNAL); /* no begin */
+    ck_assert_err(catalog_item_put(f.c, &f.col, &f.col.serving, &put, f.a, &r, &e),
+        ERR_INTERNAL); /* no begin */
     ck_assert_ok(catalog_begin(f.c, &e), &e);
     put.key = (struct str){ longer, sizeof longer };
-    ck_assert_err(catalog_item_put(f.c, &f.col, &put, f.a, &r, &e), ERR_INVALID);
+    ck_assert_err(catalog_item_put(f.c, &f.col, &f.col.serving, &put, f.a, &r, &e), ERR_INVALID);
     put.key.n = 0;
-    ck_assert_err(catalog_item_put(f.c, &f.col, &put, f.a, &r, &e), ERR_INVALID);
+    ck_assert_err(catalog_item_put(f.c, &f.col, &f.col.serving, &put, f.a, &r, &e), ERR_INVALID);
     put.key = STR("k");
     put.values = &stranger;
     put.n_values = 1;
-    ck_assert_err(catalog_item_put(f.c, &f.col, &put, f.a, &r, &e), ERR_INVALID);
+    ck_assert_err(catalog_item_put(f.c, &f.col, &f.col.serving, &put, f.a, &r, &e), ERR_INVALID);
     put.n_values = 0;
     put.metadata.p = NULL;
-    ck_assert_err(catalog_item_put(f.c, &f.col, &put, f.a, &r, &e), ERR_INVALID);
+    ck_assert_err(catalog_item_put(f.c, &f.col, &f.col.serving, &put, f.a, &r, &e), ERR_INVALID);
     put.metadata = STR("{}");
     f.col.id += 100;
-    ck_assert_err(catalog_item_put(f.c, &f.col, &put, f.a, &r, &e), ERR_NOT_FOUND);
+    ck_assert_err(catalog_item_put(f.c, &f.col, &f.col.serving, &put, f.a, &r, &e), ERR_NOT_FOUND);
     f.col.id -= 100;
     put.key = (struct str){ longer, CATALOG_KEY_MAX };
-    ck_assert_ok(catalog_item_put(f.c, &f.col, &put, f.a, &r, &e), &e);
+    ck_assert_ok(catalog_item_put(f.c, &f.col, &f.col.serving, &put, f.a, &r, &e), &e);
     put.key = (struct str){ "a\0b", 3 }; /* a key is bytes */
-    ck_assert_ok(catalog_item_put(f.c, &f.col, &put, f.a, &r, &e), &e);
+    ck_assert_ok(catalog_item_put(f.c, &f.col, &f.col.serving, &put, f.a, &r, &e), &e);
     ck_assert_ok(catalog_commit(f.c, &e), &e);
     struct catalog_item item;
-    ck_assert_err(catalog_item_get(f.c, &f.col, STR("a"), 0, f.a, &item, &e), ERR_NOT_FOUND);
-    ck_assert_ok(catalog_item_get(f.c, &f.col, (struct str){ "a\0b", 3 }, 0, f.a, &item, &e), &e);
+    ck_assert_err(
+        catalog_item_get(f.c, &f.col, &f.col.serving, STR("a"), 0, f.a, &item, &e), ERR_NOT_FOUND);
+    ck_assert_ok(
+        catalog_item_get(f.c, &f.col, &f.col.serving, (struct str){ "a\0b", 3 }, 0, f.a, &item, &e),
+        &e);
     ck_assert_uint_eq(item.key.n, 3);
     fixture_close(&f);
 }

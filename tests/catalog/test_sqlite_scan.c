@@ -182,7 +182,7 @@ static void model_compare(struct fixture *f, const struct model *m, struct rng *
     ck_assert_ok(catalog_items_count(f->c, &f->col, &n, &e), &e);
     ck_assert_uint_eq(n, live);
     struct check c = { .m = m, .last = -1 };
-    ck_assert_ok(catalog_vectors_scan(f->c, &f->col, each_vector, &c, &e), &e);
+    ck_assert_ok(catalog_vectors_scan(f->c, &f->col.serving, each_vector, &c, &e), &e);
     ck_assert_uint_eq(c.n, live);
     c = (struct check){ .m = m, .last = -1 };
     ck_assert_ok(catalog_slots_scan(f->c, &f->col, each_slot, &c, &e), &e);
@@ -201,8 +201,8 @@ static void model_compare(struct fixture *f, const struct model *m, struct rng *
         struct catalog_item item;
         char key[16], t[32], md[48];
         (void)snprintf(key, sizeof key, "k%zu", k);
-        enum err_code code = catalog_item_get(
-            f->c, &f->col, str_from(key), ITEM_WITH_TEXT | ITEM_WITH_METADATA, f->a, &item, &e);
+        enum err_code code = catalog_item_get(f->c, &f->col, NULL, str_from(key),
+            ITEM_WITH_TEXT | ITEM_WITH_METADATA, f->a, &item, &e);
         ck_assert_int_eq(code, m->items[k].live ? ERR_OK : ERR_NOT_FOUND);
         if (code != ERR_OK) continue;
         text_of(m->items[k].text, t);
@@ -275,12 +275,12 @@ START_TEST(callbacks_stop_a_scan)
     struct err e = ERR_INIT;
     fixture_open(&f);
     (void)fixture_put(&f, "a", "t", "{}", 1);
-    ck_assert_err(catalog_vectors_scan(f.c, &f.col, stop_at_once, NULL, &e), ERR_CANCELLED);
+    ck_assert_err(catalog_vectors_scan(f.c, &f.col.serving, stop_at_once, NULL, &e), ERR_CANCELLED);
     ck_assert_str_eq(e.msg, "stop");
     ck_assert_int_eq(
         sqlite3_exec(f.c->writer.db, "UPDATE vector SET data = x'00'", NULL, NULL, NULL),
         SQLITE_OK);
-    ck_assert_err(catalog_vectors_scan(f.c, &f.col, stop_at_once, NULL, &e), ERR_CORRUPT);
+    ck_assert_err(catalog_vectors_scan(f.c, &f.col.serving, stop_at_once, NULL, &e), ERR_CORRUPT);
     fixture_close(&f);
 }
 END_TEST

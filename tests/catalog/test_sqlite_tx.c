@@ -274,8 +274,9 @@ START_TEST(acknowledged_survives_kill)
             struct catalog_item item;
             char key[32];
             (void)snprintf(key, sizeof key, "b%d-%d", b, PER_COMMIT - 1);
-            ck_assert_ok(
-                catalog_item_get(f.c, &f.col, str_from(key), ITEM_WITH_VECTOR, f.a, &item, &e), &e);
+            ck_assert_ok(catalog_item_get(f.c, &f.col, &f.col.serving, str_from(key),
+                             ITEM_WITH_VECTOR, f.a, &item, &e),
+                &e);
             ck_assert_uint_eq(item.n_vector, FIXTURE_DIM);
         }
         ck_assert_int_eq(fixture_query(&f,

@@ -63,13 +63,12 @@ static void setup(void)
             (struct catalog_field){ str_from(declared[f]), f == 3 ? FIELD_DATETIME : FIELD_STRING };
     t.col = (struct catalog_collection){ .name = STR("c"),
         .modality = MODALITY_VECTOR,
-        .dimensions = 1,
         .m = 16,
         .ef_construction = 100,
         .ef_search = 100,
         .fields = t.fields,
         .n_fields = FIELDS,
-        .model_name = STR("") };
+        .serving = { .model_name = STR(""), .dimensions = 1 } };
     ck_assert_ok(catalog_open(path, &t.catalog, &e), &e);
     ck_assert_ok(catalog_collection_create(t.catalog, &t.col, &e), &e);
     ck_assert_ok(fields_new(t.fields, FIELDS, &t.columns, &e), &e);
@@ -186,7 +185,7 @@ static void write_item(size_t i)
                      t.catalog, &t.col, put.metadata, t.arena, &values, &put.n_values, &e),
         &e);
     put.values = values;
-    ck_assert_ok(catalog_item_put(t.catalog, &t.col, &put, t.arena, &r, &e), &e);
+    ck_assert_ok(catalog_item_put(t.catalog, &t.col, &t.col.serving, &put, t.arena, &r, &e), &e);
     ck_assert_ok(
         fields_put(t.columns, r.slot, r.old_values, r.n_old_values, put.values, put.n_values, &e),
         &e);
