@@ -20,13 +20,14 @@
     X(UNKNOWN_FIELD, "unknown_field") /* a name nobody knows, usually a typo */                    \
     X(EMPTY, "empty")                 /* an input without content */                               \
     X(NOT_FOUND, "not_found")                                                                      \
-    X(CONFLICT, "conflict")           /* contradicts what is stored */                             \
-    X(VERSION, "version")             /* vector or query of another model version */               \
-    X(LIMIT, "limit")                 /* larger than allowed */                                    \
-    X(TOO_MANY, "too_many")           /* more of them than allowed */                              \
-    X(UNPROCESSABLE, "unprocessable") /* well-formed, but it cannot be done */                     \
-    X(BUSY, "busy")                   /* a bounded queue is full: try again later */               \
-    X(TIMEOUT, "timeout")             /* the deadline passed */                                    \
+    X(CONFLICT, "conflict")               /* contradicts what is stored */                         \
+    X(RUN_IN_PROGRESS, "run_in_progress") /* the collection is learning already */                 \
+    X(VERSION, "version")                 /* vector or query of another model version */           \
+    X(LIMIT, "limit")                     /* larger than allowed */                                \
+    X(TOO_MANY, "too_many")               /* more of them than allowed */                          \
+    X(UNPROCESSABLE, "unprocessable")     /* well-formed, but it cannot be done */                 \
+    X(BUSY, "busy")                       /* a bounded queue is full: try again later */           \
+    X(TIMEOUT, "timeout")                 /* the deadline passed */                                \
     X(CANCELLED, "cancelled")                                                                      \
     X(NOT_READY, "not_ready") /* still starting */                                                 \
     X(DRAINING, "draining")   /* shutting down */                                                  \

@@ -245,6 +245,7 @@ struct search_hit {
     float score; /* higher is better: cosine, dot product, or minus the Euclidean distance */
     const float *vector;
     size_t n_vector;
+    int64_t model_version; /* of the generation that gave it */
 };
 struct search_op {
     struct engine_op op;

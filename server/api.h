@@ -46,6 +46,21 @@ extern const struct route_stream api_import_stream;
 enum err_code api_search(struct exchange *x, struct err *e);
 enum err_code api_collection_search(struct exchange *x, struct err *e);
 
+/* api_learn.c */
+enum err_code api_retrain(struct exchange *x, struct err *e);
+enum err_code api_runs_list(struct exchange *x, struct err *e);
+enum err_code api_run_get(struct exchange *x, struct err *e);
+enum err_code api_run_cancel(struct exchange *x, struct err *e);
+enum err_code api_promote(struct exchange *x, struct err *e);
+enum err_code api_rollback(struct exchange *x, struct err *e);
+enum err_code api_versions(struct exchange *x, struct err *e);
+enum err_code api_admin_models(struct exchange *x, struct err *e);
+enum err_code api_feedback(struct exchange *x, struct err *e);
+/** The number in {run}; NOT_FOUND if it is none. */
+enum err_code api_run_id(struct exchange *x, int64_t *ret, struct err *e);
+/* api_run_events.c */
+enum err_code api_run_events(struct exchange *x, struct err *e);
+
 /** "model": {"name", "version"}, or null in a collection of the user's own vectors. */
 void api_write_model(struct json_write *w, const struct model_ref *m);
 /** A key whose value is a time as RFC 3339. */

@@ -97,6 +97,8 @@ static void render_hit(struct json_write *w, const struct search_hit *h, unsigne
     json_write_str(w, h->key);
     json_write_key(w, "score");
     json_write_f32(w, h->score);
+    json_write_key(w, "model_version");
+    json_write_i64(w, h->model_version);
     if ((with & VIEW_TEXT) && h->text.p) {
         json_write_key(w, "text");
         json_write_str(w, h->text);

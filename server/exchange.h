@@ -92,8 +92,10 @@ struct exchange {
     struct err failure;        /* what the log says; code ERR_OK if nothing failed */
     const char *failure_code;  /* wire code; NULL if nothing failed */
     bool answer_early;         /* before the body, which is not read; then close */
-    bool discard;  /* the answer is known: read the rest of the body and throw it away */
-    bool sent_raw; /* the answer was written to the socket, past the HTTP library */
+    bool discard;   /* the answer is known: read the rest of the body and throw it away */
+    bool sent_raw;  /* the answer was written to the socket, past the HTTP library */
+    bool feed_over; /* the answer's feed has said its last */
+    size_t feed_at; /* bytes of rs.body that are sent */
     bool queued;
     struct exchange *next_free;
 };

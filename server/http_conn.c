@@ -20,6 +20,7 @@
 #include "engine/config.h"
 
 #include <errno.h>
+#include <microhttpd.h>
 
 enum {
     BODY_BYTES_PER_S_MIN = 16 * 1024,
@@ -103,6 +104,11 @@ static bool has_left(struct http_conn *c, int64_t now)
     int64_t since = atomic_load(&c->since_ns), last = atomic_load(&c->last_byte_ns);
     int64_t quiet_ms = (now - (last > since ? last : since)) / NS_PER_MS;
     if (quiet_ms < LEFT_AFTER_MS || quiet_ms > LEFT_BEFORE_MS) return false;
+    return http_conn_has_closed(c);
+}
+
+bool http_conn_has_closed(const struct http_conn *c)
+{
     char byte;
     ssize_t n = recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
     return n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR);
@@ -137,6 +143,7 @@ void http_conn_sweep(struct http_server *s, bool all_readers)
     AUTO_LOCK(&s->lock);
     for (struct http_conn *c = s->conns; c; c = c->next) {
         int state = atomic_load(&c->state);
+        if (atomic_exchange(&c->feed_parked, false)) MHD_resume_connection(c->mhd);
         if (state >= CONN_BUSY) continue;
         if (all_readers || is_overdue(c, state, now, idle_ns)) {
             cut(c, state);

@@ -55,6 +55,7 @@ struct http_conn {
     atomic_int_least64_t last_byte_ns; /* of the body */
     atomic_size_t body_bytes;
     atomic_bool stream;            /* no least rate */
+    atomic_bool feed_parked;       /* a feed had nothing new: suspended until the next sweep */
     struct exchange *x;            /* owner: event thread; read by the cutter while CONN_READING */
     struct http_conn *next, *prev; /* guarded by server->lock */
 };
@@ -71,6 +72,8 @@ void http_conn_progress(struct http_conn *c, size_t n);
 bool http_conn_leave(struct http_conn *c);
 /** Cut what is overdue; `all_readers`: and every connection that still reads a request. */
 void http_conn_sweep(struct http_server *s, bool all_readers);
+/** Has the client closed its side, or the connection? Looks without reading. */
+bool http_conn_has_closed(const struct http_conn *c);
 /** Shut every socket down: for those who do not read their answers, at the end of stop. */
 void http_conn_shutdown_all(struct http_server *s);
 

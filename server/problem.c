@@ -28,6 +28,7 @@ enum problem problem_of(enum err_code code)
     case ERR_EMPTY: return PROBLEM_EMPTY_INPUT;
     case ERR_NOT_FOUND: return PROBLEM_NOT_FOUND;
     case ERR_CONFLICT: return PROBLEM_CONFLICT;
+    case ERR_RUN_IN_PROGRESS: return PROBLEM_RUN_IN_PROGRESS;
     case ERR_VERSION: return PROBLEM_VERSION_MISMATCH;
     case ERR_LIMIT: return PROBLEM_PAYLOAD_TOO_LARGE;
     case ERR_TOO_MANY: return PROBLEM_TOO_MANY_INPUTS;

@@ -24,6 +24,7 @@
     X(NOT_ACCEPTABLE, 406, "not_acceptable", "Not acceptable", 0)                                  \
     X(BODY_TIMEOUT, 408, "timeout", "Request timeout", 0)                                          \
     X(CONFLICT, 409, "conflict", "Conflict", 0)                                                    \
+    X(RUN_IN_PROGRESS, 409, "run_in_progress", "Run in progress", 0)                               \
     X(VERSION_MISMATCH, 409, "version_mismatch", "Version mismatch", 0)                            \
     X(PAYLOAD_TOO_LARGE, 413, "payload_too_large", "Payload too large", 0)                         \
     X(TOO_MANY_INPUTS, 413, "too_many_inputs", "Too many inputs", 0)                               \

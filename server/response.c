@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+enum { FEED_BLOCK_BYTES = 4096 };
+
 void response_clear(struct response *rs)
 {
     struct buf body = rs->body;
@@ -40,14 +42,45 @@ static bool add_headers(struct exchange *x, struct MHD_Response *r, bool has_bod
     return good == MHD_YES;
 }
 
+/* A feed is sent from x->rs.body, which is emptied and filled again. With nothing new the connection is
+ * suspended, and the sweeper, which comes by four times a second, resumes it: the library would ask again and
+ * again otherwise. The flag is set after the suspension, so that nobody resumes before it. */
+static ssize_t feed_read(void *cls, uint64_t pos, char *out, size_t max)
+{
+    struct exchange *x = cls;
+    struct buf *b = &x->rs.body;
+    (void)pos;
+    if (x->feed_at == b->n && !x->feed_over) {
+        buf_clear(b);
+        x->feed_at = 0;
+        x->feed_over = !x->rs.feed.next(x, x->rs.feed.arg, b);
+    }
+    size_t n = b->n - x->feed_at;
+    if (b->failed != ERR_OK) return MHD_CONTENT_READER_END_WITH_ERROR;
+    if (n == 0 && x->feed_over) return MHD_CONTENT_READER_END_OF_STREAM;
+    if (n == 0) {
+        if (http_conn_has_closed(x->conn)) return MHD_CONTENT_READER_END_WITH_ERROR;
+        MHD_suspend_connection(x->conn->mhd);
+        atomic_store(&x->conn->feed_parked, true);
+        return 0;
+    }
+    if (n > max) n = max;
+    memcpy(out, b->p + x->feed_at, n);
+    x->feed_at += n;
+    return (ssize_t)n;
+}
+
 bool response_queue(struct exchange *x)
 {
     struct str body = body_of(&x->rs);
+    bool feeds = x->rs.feed.next != NULL;
     /* The bytes stay where they are until on_completed, when nothing is sent any more. */
-    struct MHD_Response *r = MHD_create_response_from_buffer(
-        body.n, body.n ? (void *)(uintptr_t)body.p : NULL, MHD_RESPMEM_PERSISTENT);
+    struct MHD_Response *r = feeds
+        ? MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, FEED_BLOCK_BYTES, feed_read, x, NULL)
+        : MHD_create_response_from_buffer(
+              body.n, body.n ? (void *)(uintptr_t)body.p : NULL, MHD_RESPMEM_PERSISTENT);
     if (!r) return false;
-    bool queued = add_headers(x, r, body.n > 0) &&
+    bool queued = add_headers(x, r, feeds || body.n > 0) &&
         MHD_queue_response(x->conn->mhd, x->rs.status, r) == MHD_YES;
     MHD_destroy_response(r);
     return queued;

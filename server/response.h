@@ -21,12 +21,23 @@ struct response_header {
     const char *name, *value; /* live as long as the exchange, or for ever */
 };
 
+struct exchange;
+
+/* An answer that has no end yet: server-sent events, say. */
+struct response_feed {
+    /** Append what is new to `out`, which may be nothing. false: this was the last of it. Called on an event
+     * thread four times a second; must not block. */
+    bool (*next)(struct exchange *x, void *arg, struct buf *out);
+    void *arg;
+};
+
 struct response {
     unsigned status; /* 200 unless set */
     const char
         *content_type; /* a constant; "application/json" unless set; ignored without a body */
     struct buf body;   /* its storage is reused by later requests */
     struct str fixed;  /* p != NULL: sent instead of `body`; must live for ever */
+    struct response_feed feed; /* next != NULL: what follows after `body`, piece by piece */
     struct response_header headers[RESPONSE_HEADERS_MAX];
     size_t n_headers;
     bool close; /* say Connection: close */
