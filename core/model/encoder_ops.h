@@ -61,6 +61,16 @@ struct encoder_ops {
 
 extern const struct encoder_ops static_encoder_ops;
 
+/* A static encoder's table, for training. */
+struct static_table {
+    float *rows; /* [n_rows, dim], the factors of the tokens multiplied in; of mem_alloc_aligned */
+    size_t n_rows, dim;
+    const char *tensor; /* the name under which such a table without factors is stored; static */
+};
+/** Checked as a load does. */
+MUST_USE enum err_code static_encoder_table(
+    const struct model_source *src, struct static_table *ret_table, struct err *e);
+
 /** Read DIR/config.json and, where there is one, DIR/modules.json; modules that are not in ops'
  * list are UNPROCESSABLE. */
 MUST_USE enum err_code model_config_read(const char *dir, struct model_config *ret_config,

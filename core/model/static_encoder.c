@@ -196,6 +196,26 @@ static enum err_code static_load(
     return ERR_OK;
 }
 
+enum err_code static_encoder_table(
+    const struct model_source *src, struct static_table *ret_table, struct err *e)
+{
+    const struct safetensor *table, *factors;
+    TRY(find_tensors(src->weights, &table, &factors, e));
+    TRY(check_shape(src, table, e));
+    struct static_model m = { .k = src->kernels, .n_rows = table->dims[0], .dim = table->dims[1] };
+    bool renamed = factors != NULL || str_is(table->name, "embedding.weight");
+    enum err_code code = factors ? load_factors(&m, factors, e) : ERR_OK;
+    if (code == ERR_OK) code = load_full(&m, table, e);
+    if (code != ERR_OK) {
+        mem_free(m.full);
+        mem_free(m.factors);
+        return code;
+    }
+    *ret_table = (struct static_table){ m.full, m.n_rows, m.dim,
+        renamed ? "embedding.weight" : "embeddings" };
+    return ERR_OK;
+}
+
 /* ---- encoding ---- */
 
 static enum err_code static_check(const void *model, const uint32_t *ids, size_t n, struct err *e)

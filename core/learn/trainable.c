@@ -1,0 +1,217 @@
+/* What all architectures share: opening a folder, putting a state back, writing a folder. */
+#include "core/learn/trainable.h"
+
+#include "base/fileio.h"
+#include "base/map.h"
+#include "base/mem.h"
+#include "core/learn/model_folder.h"
+#include "core/learn/trainable_ops.h"
+
+#include <string.h>
+
+static const struct trainable_ops *const ARCHITECTURES[] = { &static_train_ops };
+
+struct trainable {
+    const struct trainable_ops *ops;
+    struct tokenizer *tokenizer;
+    char *dir;
+    size_t max_tokens;
+    uint32_t unknown; /* id of the unknown token, or UINT32_MAX */
+    void *model;      /* the architecture's own */
+};
+
+struct activations {
+    const struct trainable_ops *ops;
+    void *own; /* the architecture's */
+};
+
+static enum err_code pick(
+    const struct encoder_ops *encoder, const struct trainable_ops **ret_ops, struct err *e)
+{
+    for (size_t i = 0; i < sizeof ARCHITECTURES / sizeof *ARCHITECTURES; i++) {
+        if (ARCHITECTURES[i]->encoder != encoder) continue;
+        *ret_ops = ARCHITECTURES[i];
+        return ERR_OK;
+    }
+    return err_set(
+        e, ERR_UNPROCESSABLE, "models of architecture %s cannot be trained yet", encoder->name);
+}
+
+static enum err_code load_weights(
+    struct trainable *t, const struct model_config *config, const char *dir, struct err *e)
+{
+    AUTO_FREE char *path = path_join(dir, "model.safetensors");
+    if (!path) return err_set(e, ERR_NOMEM, "no memory to load the model");
+    struct safetensors *weights = NULL;
+    TRY(safetensors_open(path, &weights, e));
+    struct model_source src = { dir, config, weights, t->tokenizer, vec_select(VEC_BEST) };
+    enum err_code code = t->ops->open(&src, &t->model, e);
+    safetensors_close(weights);
+    return code;
+}
+
+static enum err_code load_all(struct trainable *t, const char *dir, struct err *e)
+{
+    struct model_config config;
+    const struct encoder_ops *encoder = NULL;
+    if (!dir_exists(dir)) return err_set(e, ERR_NOT_FOUND, "no such model folder");
+    TRY(model_config_read(dir, &config, &encoder, e));
+    TRY(pick(encoder, &t->ops, e));
+    TRY(tokenizer_load(dir, &t->tokenizer, e));
+    t->dir = mem_strdup(dir);
+    if (!t->dir) return err_set(e, ERR_NOMEM, "no memory to load the model");
+    t->max_tokens = config.max_tokens;
+    if (!tokenizer_id(t->tokenizer, STR("[UNK]"), &t->unknown)) t->unknown = UINT32_MAX;
+    return load_weights(t, &config, dir, e);
+}
+
+enum err_code trainable_open(const char *model_dir, struct trainable **ret_t, struct err *e)
+{
+    struct trainable *t = mem_zalloc(1, sizeof *t);
+    if (!t) return err_set(e, ERR_NOMEM, "no memory to load the model");
+    enum err_code code = load_all(t, model_dir, e);
+    if (code != ERR_OK) {
+        trainable_free(t);
+        if (e) err_wrap(e, "model %s", model_dir);
+        return code;
+    }
+    *ret_t = t;
+    return ERR_OK;
+}
+
+void trainable_free(struct trainable *t)
+{
+    if (!t) return;
+    if (t->ops) t->ops->free(t->model);
+    tokenizer_free(t->tokenizer);
+    mem_free(t->dir);
+    mem_free(t);
+}
+
+size_t trainable_dimensions(const struct trainable *t)
+{
+    return t->ops->dimensions(t->model);
+}
+
+const struct tokenizer *trainable_tokenizer(const struct trainable *t)
+{
+    return t->tokenizer;
+}
+
+size_t trainable_max_tokens(const struct trainable *t)
+{
+    return t->max_tokens;
+}
+
+bool trainable_special_tokens(const struct trainable *t)
+{
+    return t->ops->encoder->special_tokens;
+}
+
+bool trainable_knows(const struct trainable *t, const uint32_t *ids, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (ids[i] != t->unknown && t->ops->has_vector(t->model, ids[i])) return true;
+    return false;
+}
+
+enum err_code activations_new(const struct trainable *t, struct activations **ret_a, struct err *e)
+{
+    struct activations *a = mem_zalloc(1, sizeof *a);
+    if (a) {
+        a->ops = t->ops;
+        a->own = t->ops->activations_new(t->model);
+    }
+    if (!a || !a->own) {
+        activations_free(a);
+        return err_set(e, ERR_NOMEM, "no memory to train");
+    }
+    *ret_a = a;
+    return ERR_OK;
+}
+
+void activations_free(struct activations *a)
+{
+    if (!a) return;
+    a->ops->activations_free(a->own);
+    mem_free(a);
+}
+
+enum err_code trainable_forward(const struct trainable *t, struct activations *a,
+    const struct packed_batch *b, float *out, struct err *e)
+{
+    return t->ops->forward(t->model, a->own, b, out, e);
+}
+
+enum err_code trainable_backward(
+    struct trainable *t, struct activations *a, const float *dout, struct err *e)
+{
+    return t->ops->backward(t->model, a->own, dout, e);
+}
+
+void trainable_step(struct trainable *t, int64_t step, double rate, const struct adam_options *o)
+{
+    t->ops->step(t->model, step, rate, o);
+}
+
+/* ---- state ---- */
+
+size_t trainable_state_count(const struct trainable *t)
+{
+    struct safetensor_out unused;
+    size_t n = 0;
+    while (t->ops->state(t->model, n, &unused))
+        n++;
+    return n;
+}
+
+void trainable_state_get(const struct trainable *t, size_t i, struct safetensor_out *ret)
+{
+    ASSERT_BUG(t->ops->state(t->model, i, ret));
+}
+
+uint64_t trainable_hash(const struct trainable *t)
+{
+    struct safetensor_out out;
+    uint64_t hash = 0;
+    for (size_t i = 0; t->ops->state(t->model, i, &out); i++) {
+        size_t n = dtype_size_bytes(out.dtype);
+        for (size_t j = 0; j < out.n_dims; j++)
+            n *= out.dims[j]; /* it is in memory: no overflow */
+        hash = hash_bytes(out.data, n, hash);
+    }
+    return hash;
+}
+
+static enum err_code find_state(const struct safetensors *s, const struct safetensor_out *want,
+    const struct safetensor **ret_found, struct err *e)
+{
+    const struct safetensor *got = safetensors_find(s, want->name);
+    bool fits = got && got->dtype == want->dtype && got->n_dims == want->n_dims;
+    for (size_t i = 0; fits && i < want->n_dims; i++)
+        fits = got->dims[i] == want->dims[i];
+    if (!fits)
+        return err_set(
+            e, ERR_CORRUPT, "tensor \"%s\" is missing or does not fit the model", want->name);
+    *ret_found = got;
+    return ERR_OK;
+}
+
+enum err_code trainable_state_put(struct trainable *t, const struct safetensors *s, struct err *e)
+{
+    struct safetensor_out want;
+    const struct safetensor *got = NULL;
+    for (size_t i = 0; t->ops->state(t->model, i, &want); i++)
+        TRY(find_state(s, &want, &got, e));
+    for (size_t i = 0; t->ops->state(t->model, i, &want); i++) {
+        TRY(find_state(s, &want, &got, e));
+        /* It is const for others only: the memory is t's. */
+        memcpy((void *)(uintptr_t)want.data, got->data, got->size_bytes);
+    }
+    return ERR_OK;
+}
+
+enum err_code trainable_export(const struct trainable *t, const char *out_dir, struct err *e)
+{
+    return model_folder_make(t->dir, out_dir, t->ops->write_weights, t->model, e);
+}

@@ -1,0 +1,72 @@
+/* Layer: core. May include: base.
+ *
+ * A model that can be trained: an architecture's parameters as f32 with their
+ * gradients and optimiser state, behind one const table an architecture
+ * (trainable_ops), as encoders stand behind encoder_ops. The static encoder is
+ * the first.
+ *
+ * Arguments are borrowed for the call; what `ret_` returns belongs to the caller.
+ * Threads: one at a time.
+ */
+#pragma once
+
+#include "base/err.h"
+#include "base/str.h"
+#include "core/learn/adam.h"
+#include "core/model/encoder_ops.h"
+#include "core/model/safetensors.h"
+
+struct trainable;
+
+/** What one forward leaves for its backward: the batch and the activations. */
+struct activations;
+
+/**
+ * The parameters of a model folder (any dtype, as f32).
+ * Errors: as encoder_load; UNPROCESSABLE: the architecture cannot be trained yet.
+ */
+MUST_USE enum err_code trainable_open(
+    const char *model_dir, struct trainable **ret_t, struct err *e);
+void trainable_free(struct trainable *t);
+size_t trainable_dimensions(const struct trainable *t);
+const struct tokenizer *trainable_tokenizer(const struct trainable *t);
+/** Longest text in tokens; 0: no limit. */
+size_t trainable_max_tokens(const struct trainable *t);
+/** Texts are tokenised with what the tokenizer's post-processor adds. */
+bool trainable_special_tokens(const struct trainable *t);
+/** Is there anything to learn from in these tokens: one with a vector, other than the unknown one? */
+bool trainable_knows(const struct trainable *t, const uint32_t *ids, size_t n);
+
+MUST_USE enum err_code activations_new(
+    const struct trainable *t, struct activations **ret_a, struct err *e);
+void activations_free(struct activations *a);
+
+/** out [b->count, D] unit rows; a row of zeros where the vector has no direction. The batch is copied into `a`.
+ * NOMEM. */
+MUST_USE enum err_code trainable_forward(const struct trainable *t, struct activations *a,
+    const struct packed_batch *b, float *out, struct err *e);
+/** Add the gradients of the parameters, given dout [count, D] of the latest forward into `a`. NOMEM. */
+MUST_USE enum err_code trainable_backward(
+    struct trainable *t, struct activations *a, const float *dout, struct err *e);
+/** One optimiser step with the gathered gradients, which are then zero. step counts from 1. */
+void trainable_step(struct trainable *t, int64_t step, double rate, const struct adam_options *o);
+
+/** Parameters and optimiser state as tensors for a checkpoint, borrowed from t; at most
+ * TRAINABLE_STATE_MAX. Gradients are not among them. */
+enum { TRAINABLE_STATE_MAX = 64 };
+size_t trainable_state_count(const struct trainable *t);
+/** The i-th of them. */
+void trainable_state_get(const struct trainable *t, size_t i, struct safetensor_out *ret);
+/** 64-bit hash of their bytes, to tell damage and another model; not cryptographic. */
+uint64_t trainable_hash(const struct trainable *t);
+/** Put them back, to the bit; other tensors in s are left alone. CORRUPT: a tensor is missing or of
+ * another shape; t is then as before. */
+MUST_USE enum err_code trainable_state_put(
+    struct trainable *t, const struct safetensors *s, struct err *e);
+
+/** Write a model folder that encoder_load, and sentence-transformers, open: weights in half precision,
+ * everything else copied from the folder this was opened from but its README.md and weights in other
+ * formats. The folder appears whole or not at all.
+ * Errors: FULL, IO, NOMEM, CONFLICT (there already), UNPROCESSABLE (a parameter is not finite). */
+MUST_USE enum err_code trainable_export(
+    const struct trainable *t, const char *out_dir, struct err *e);

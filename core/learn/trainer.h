@@ -1,0 +1,105 @@
+/* Layer: core. May include: base.
+ *
+ * The training loop: draws batches from files, runs losses and optimiser, logs,
+ * checkpoints, and writes the candidate's folder. It knows nothing of
+ * collections; what it learns from are files, so a run can be repeated by hand.
+ *
+ * The work folder holds
+ *   log.csv            a line every log_every steps: step,seconds,rate,loss,pair_loss,distill_loss,anchor_loss,pairs_per_s
+ *   loss.svg           the curve, written with every checkpoint and at the end
+ *   checkpoint         weights, moments, random state, position in the data, averages: resuming gives, bit
+ *                      for bit, what going on would have given (one thread, same machine)
+ *
+ * Files. Pairs are UTF-8 TSV, a line an anchor TAB a positive, and any number of hard negatives, each after
+ * a TAB. Taught texts are a text a line, with the teacher's vectors beside it in NumPy's format (f4 or f2,
+ * [lines, T], C order). Lines that hold no known token are passed over and counted.
+ *
+ * Threads: one run at a time in a process.
+ */
+#pragma once
+
+#include "base/err.h"
+
+#include <signal.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct trainer_progress;
+
+struct train_file {
+    const char *path;
+    const char *vectors; /* taught texts: the .npy; NULL for pairs */
+    double weight;       /* how often it is drawn: weight * min(rows, row_cap) ^ row_power */
+};
+
+struct trainer_options {
+    const char *model_dir; /* the parent: where training starts */
+    const char *work_dir;  /* made if missing */
+    const char *out_dir;   /* the candidate's folder; must not be there */
+    const struct train_file *pairs;
+    size_t n_pairs; /* files */
+    const struct train_file *taught;
+    size_t n_taught;
+
+    size_t batch;  /* pairs a step, from one file */
+    int64_t steps; /* 0: as many as `epochs` over all pairs need, at least min_steps */
+    double epochs;
+    int64_t min_steps;
+    double
+        max_seconds; /* 0: no limit; else `steps` shrinks after the first steps have been timed, so that
+                           the rate still falls to its end; what it became is in the checkpoint */
+    double rate;     /* peak learning rate */
+    double rate_floor; /* share of the peak at the end */
+    double warmup;     /* share of the steps */
+    double temperature;
+    double token_dropout; /* share of tokens left out of a text, never all */
+    double distill_share; /* share of the steps that learn from taught texts */
+    double anchor_weight; /* pull of both sides' vectors towards the parent's; 0: none */
+    bool symmetric;
+    bool mask_equal; /* equal anchors or equal positives are no negatives of each other */
+    double
+        mask_above; /* nor are candidates whose cosine, by the parent, to the positive is above this; 1: off */
+    double row_cap, row_power;
+    uint64_t seed;
+    unsigned threads;  /* of matrix products */
+    size_t max_tokens; /* of a text while training; 0: the model's */
+
+    double checkpoint_seconds;
+    int64_t log_every;
+    bool resume; /* go on from work_dir's checkpoint if there is one */
+    /** After every log line; may be NULL. */
+    void (*progress)(void *arg, const struct trainer_progress *p);
+    void *arg;
+    /** Set by a signal handler: checkpoint, then return CANCELLED. May be NULL. */
+    const volatile sig_atomic_t *stop;
+};
+/* For tuning a model on the data of a collection. */
+#define TRAINER_OPTIONS_DEFAULTS                                                                   \
+    {                                                                                              \
+        .batch = 512, .epochs = 10, .min_steps = 200, .rate = 1e-3, .warmup = 0.05,                \
+        .temperature = 0.05, .token_dropout = 0.1, .anchor_weight = 0.1, .symmetric = true,        \
+        .mask_equal = true, .mask_above = 1, .row_cap = 60000, .row_power = 0.75, .seed = 1,       \
+        .threads = 1, .max_tokens = 256, .checkpoint_seconds = 20, .log_every = 20                 \
+    }
+
+struct trainer_progress {
+    int64_t step, steps; /* done, of */
+    double seconds;      /* of training, earlier parts of a resumed run counted */
+    double loss, pair_loss, distill_loss, anchor_loss; /* means over the last log_every steps */
+    double rate, pairs_per_second;
+};
+
+struct trainer_report {
+    int64_t steps;
+    double seconds, final_loss;
+    size_t pairs, taught, skipped; /* lines read; without a known token */
+    bool resumed;
+};
+
+/**
+ * Train. Errors: INVALID (an option; a line of a file, named), NOT_FOUND, UNPROCESSABLE (model), CORRUPT
+ * (checkpoint of another run, or damaged), CANCELLED (`stop` was set: resume goes on), FULL, IO, NOMEM.
+ */
+MUST_USE enum err_code trainer_run(
+    const struct trainer_options *o, struct trainer_report *ret, struct err *e);
