@@ -1,12 +1,14 @@
 /* Against SciPy and scikit-learn: tests/data/core/rank.json, made by tools/ref/rank.py. */
 #include "core/eval/rank.h"
 
+#include "base/rng.h"
 #include "tests/support/oom.h"
 #include "tests/support/test.h"
 
 #include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 static json_t *cases;
 
@@ -107,6 +109,59 @@ START_TEST(retrieval_edges)
 }
 END_TEST
 
+/* The definition, one query after the other. */
+static uint32_t plain_rank(const float *q, const float *docs, size_t nd, size_t dim, size_t target)
+{
+    uint32_t rank = 1;
+    double score[2000];
+    for (size_t j = 0; j < nd; j++) {
+        score[j] = 0;
+        for (size_t i = 0; i < dim; i++)
+            score[j] += (double)q[i] * (double)docs[j * dim + i];
+    }
+    for (size_t j = 0; j < nd; j++)
+        rank += j != target && !(score[j] < score[target]);
+    return rank;
+}
+
+/* Several blocks of documents, a last one that no four fill, and documents that are there twice. */
+START_TEST(ranks_over_blocks)
+{
+    enum { NQ = 40, ND = 1501, DIM = 96 };
+    static float q[NQ * DIM], d[ND * DIM];
+    size_t target[NQ];
+    uint32_t ranks[NQ];
+    struct rank_retrieval mean, whole;
+    struct rng rng;
+    rng_init(&rng, 5);
+    /* Whole numbers: sums are exact in any order. */
+    for (size_t i = 0; i < NQ * DIM; i++)
+        q[i] = (float)rng_below(&rng, 9) - 4;
+    for (size_t i = 0; i < ND * DIM; i++)
+        d[i] = (float)rng_below(&rng, 9) - 4;
+    for (size_t i = 0; i < NQ; i++) {
+        target[i] = i == 0 ? ND - 1 : rng_below(&rng, ND);
+        if (i % 2) /* near the first ranks */
+            memcpy(d + target[i] * DIM, q + i * DIM, DIM * sizeof *d);
+        if (i % 4 == 1) memcpy(d + (ND - 5 * i) * DIM, q + i * DIM, DIM * sizeof *d);
+    }
+    ck_assert_ok(rank_retrieval_ranks(q, NQ, d, ND, DIM, target, ranks, NULL));
+    for (size_t i = 0; i < NQ; i++)
+        ck_assert_uint_eq(ranks[i], plain_rank(q + i * DIM, d, ND, DIM, target[i]));
+    rank_retrieval_mean(ranks, NQ, &mean);
+    ck_assert_ok(rank_retrieval_eval(q, NQ, d, ND, DIM, target, &whole, NULL));
+    ck_assert(mean.mrr_at_10 == whole.mrr_at_10 && mean.recall_at_1 == whole.recall_at_1);
+    ck_assert(mean.recall_at_1 > 0.1 && mean.recall_at_1 < 0.4 && mean.recall_at_10 > 0.4);
+}
+END_TEST
+
+static enum err_code retrieval_once(void)
+{
+    const float x[] = { 1, 2, 3 };
+    struct rank_retrieval r;
+    return rank_retrieval_eval(x, 3, x, 3, 1, (size_t[]){ 0, 1, 2 }, &r, NULL);
+}
+
 static enum err_code spearman_once(void)
 {
     const float x[] = { 1, 2, 3 };
@@ -117,6 +172,7 @@ static enum err_code spearman_once(void)
 START_TEST(out_of_memory)
 {
     OOM_LOOP(spearman_once);
+    OOM_LOOP(retrieval_once);
 }
 END_TEST
 
@@ -128,6 +184,7 @@ TEST_SUITE(rank)
     tcase_add_test(tc, spearman_refuses);
     tcase_add_test(tc, retrieval_as_scikit_learn);
     tcase_add_test(tc, retrieval_edges);
+    tcase_add_test(tc, ranks_over_blocks);
     suite_add_tcase(s, tc);
     TCase *oom = tcase_create("oom");
     tcase_set_tags(oom, OOM_TAG);
