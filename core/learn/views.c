@@ -60,10 +60,10 @@ static bool is_mark(uint32_t cp)
 /* What the last characters were, as far as they end a sentence. */
 enum ending { ENDING_NONE, ENDING_STOP, ENDING_STOP_SPACE, ENDING_SURE };
 
-static enum ending ending_after(enum ending was, uint32_t cp)
+static enum ending ending_after(enum ending was, bool spaced, uint32_t cp)
 {
     if (is_line_end(cp) || cp == 0x3002 || cp == 0xFF01 || cp == 0xFF1F) return ENDING_SURE;
-    if (was == ENDING_SURE && (is_space(cp) || is_closing(cp))) return ENDING_SURE;
+    if (was == ENDING_SURE && (is_space(cp) || (!spaced && is_closing(cp)))) return ENDING_SURE;
     if (cp == '.' || cp == '!' || cp == '?' || cp == 0x2026) return ENDING_STOP;
     if (was == ENDING_STOP && is_closing(cp)) return ENDING_STOP;
     if (was >= ENDING_STOP && is_space(cp)) return ENDING_STOP_SPACE;
@@ -93,8 +93,8 @@ static enum err_code split(struct str text, struct arena *a, struct words *ret, 
             ws.w[ws.n - 1].n += n;
         }
         open = !is_space(cp) && !is_ideograph(cp);
+        ending = ending_after(ending, spaced, cp);
         spaced = is_space(cp);
-        ending = ending_after(ending, cp);
         p += n;
     }
     *ret = ws;
