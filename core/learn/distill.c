@@ -1,5 +1,6 @@
 /* What forward leaves in `saved`: g [N,N], a row's softmax minus the teacher's, which is the gradient of the
- * row's divergence by its similarities; 0 on the diagonal, and for the only member of a batch of one. Behind it t [N,N], the teacher's similarities, is scratch.
+ * row's divergence by its similarities; 0 on the diagonal, and for the only member of a batch of one. Behind
+ * it t [N,N], the teacher's similarities, is scratch.
  *
  * x_i meets x_j in s_ij and in s_ji, so dx = (g + gT) x / temperature / N. */
 #include "core/learn/loss.h"

@@ -79,7 +79,7 @@ void unit_forward(
             k->scale(out + n * D, 1 / norm, row, D);
         else
             for (size_t d = 0; d < D; d++)
-                out[n * D + d] = norm > 0 ? row[d] / norm : row[d];
+                out[n * D + d] = norm == 0 ? 0 : row[d] / norm;
     }
 }
 
@@ -88,7 +88,7 @@ void unit_backward(real_t *restrict dx, const real_t *restrict dout, const real_
 {
     const struct nn_kernels *k = nn_kernels();
     for (size_t n = 0; n < N; n++) {
-        if (!(norms[n] > 0)) continue; /* there is no direction to turn */
+        if (norms[n] == 0) continue; /* there is no direction to turn */
         real_t w = 1 / norms[n], along = k->dot(dout + n * D, out + n * D, D);
         k->axpy(dx + n * D, w, dout + n * D, D);
         k->axpy(dx + n * D, -w * along, out + n * D, D);
