@@ -103,7 +103,7 @@ COMMIT = $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 
 # ---- entry points ---------------------------------------------------------------------------
 .PHONY: all help deps deps-test tests run-tests check check-grad check-asan check-tsan check-oom check-kill check-preload \
-	check-clients demo format lint clean install FORCE
+	check-clients demo demo-learn format lint clean install FORCE
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 .SUFFIXES:
@@ -115,6 +115,7 @@ all: $(ARCHIVES) $(BINARY)
 help:
 	@echo 'make                 build/release/kindred'
 	@echo 'make demo            build, start a server, import a dictionary, search it (DEMO_ONESHOT=1: then stop)'
+	@echo 'make demo-learn      import, search, retrain, compare, promote, roll back, in three minutes'
 	@echo 'make check           lint, then every test, with lock-order and other run-time checks'
 	@echo 'make check-grad      the differentiable ops against finite differences'
 	@echo 'make check-asan      the tests under AddressSanitizer and UndefinedBehaviorSanitizer'
@@ -174,6 +175,10 @@ demo:
 	@tools/deps.sh build demo
 	@$(SUB) all $(B)/bench_search
 	@DEMO_ONESHOT=$(DEMO_ONESHOT) tools/demo.sh $(B)
+demo-learn:
+	@tools/deps.sh build demo-learn
+	@$(SUB) all
+	@DEMO_ONESHOT=$(DEMO_ONESHOT) tools/demo_learn.sh $(B)
 
 FORMAT_FILES = $(shell git ls-files -co --exclude-standard '*.c' '*.h' 2>/dev/null)
 format:

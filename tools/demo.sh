@@ -10,24 +10,8 @@ build=$1
 data=${DEMO_DATA:-demo-data}
 listen=${DEMO_LISTEN:-127.0.0.1:8080}
 wordnet=${DEMO_WORDNET:-/usr/share/wordnet}
-kindred=$build/kindred
 items=$data/words.ndjson
-log=$data/server.log
-server=
-
-say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
-[ -t 1 ] || say() { printf '\n%s\n' "$*"; }
-die() { echo "demo: $*" >&2; exit 1; }
-
-stop() {
-    [ -n "$server" ] || return 0
-    kill "$server" 2>/dev/null || true
-    wait "$server" 2>/dev/null || true
-    server=
-}
-trap stop EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM
+. tools/demo_server.sh
 
 mkdir -p "$data"
 if [ ! -s "$items" ]; then
@@ -39,31 +23,8 @@ fi
 total=$(wc -l <"$items")
 
 # ---- the server --------------------------------------------------------------------------------
-# Starts it in the background and sets $url once it is ready; fails if it exits instead.
-start() {
-    : >"$log"
-    "$kindred" serve --data "$data" --models models --listen "$1" --drain-seconds 0 2>"$log" &
-    server=$!
-    tries=0
-    while [ $tries -lt 600 ]; do
-        addr=$(sed -n 's/.* event=listening .*addr="\{0,1\}\([^" ]*\)"\{0,1\}.*/\1/p' "$log" | head -n 1)
-        if [ -n "$addr" ]; then
-            url=http://$addr
-            if curl -fs -o /dev/null "$url/readyz"; then return 0; fi
-        fi
-        kill -0 "$server" 2>/dev/null || { wait "$server" || true; server=; return 1; }
-        sleep 0.1
-        tries=$((tries + 1))
-    done
-    return 1
-}
 say "1. A server, with its data in $data/ and its log in $log"
-if ! start "$listen"; then
-    tail -n 3 "$log" >&2
-    echo "demo: $listen cannot be had, taking a free port" >&2
-    start 127.0.0.1:0 || { cat "$log" >&2; die "the server does not start"; }
-fi
-echo "   $kindred serve --data $data --models models --listen ${url#http://}"
+start_somewhere
 
 # ---- the import --------------------------------------------------------------------------------
 curl -fsS -o /dev/null -X PUT "$url/collections/words" -H 'Content-Type: application/json' \
@@ -78,7 +39,7 @@ else
     "$kindred" import --url "$url" --collection words "$items"
     written=$(date +%s.%N)
 fi
-while [ "$(curl -fsS "$url/collections/words" | jq .index.pending)" -gt 0 ]; do sleep 0.2; done
+wait_linked words
 echo "$began $written $(date +%s.%N) $total" | awk '{
     if ($2 > $1) printf "   embedded, on disk and found: %.1f s (%.0f items/s); ", $2 - $1, $4 / ($2 - $1)
     else printf "   "
@@ -115,10 +76,4 @@ cat <<TXT
    README.md says more; docs/architecture.md shows how it works; make check runs the tests.
 TXT
 
-if [ "${DEMO_ONESHOT:-}" = 1 ]; then
-    stop
-    say "Done; the server has stopped, its data stays in $data/."
-else
-    say "The server runs until Ctrl-C; its data stays in $data/."
-    wait "$server" || true
-fi
+serve_on
