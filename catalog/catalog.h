@@ -209,16 +209,18 @@ MUST_USE enum err_code catalog_undo(struct catalog *c, struct err *e);
 MUST_USE enum err_code catalog_commit(struct catalog *c, struct err *e);
 void catalog_rollback(struct catalog *c);
 
-/** Insert a collection and its first generation. Fields used: name, modality, metric, m,
- * ef_construction, ef_search, fields, serving (model_name, model_version, dimensions); created_ms, id and serving.id are
- * set in *row. CONFLICT: the name exists. Outside begin/commit it is its own transaction. */
+/** Insert a collection and its first generation, which serves, and with a model (model_version not 0) the
+ * first version of it (learning.h). Fields used: name, modality, metric, m, ef_construction, ef_search, fields,
+ * serving (model_name, model_version, dimensions); created_ms, id and serving.id are set in *row. CONFLICT: the name
+ * exists. Outside begin/commit it is its own transaction. */
 MUST_USE enum err_code catalog_collection_create(
     struct catalog *c, struct catalog_collection *row, struct err *e);
-/** Take a collection out of sight: its name is free, and reads and writes no longer find it. NOT_FOUND.
+/** Take a collection out of sight: its name is free, and reads and writes no longer find it; its run, if one
+ * has not ended, is CANCELLED. NOT_FOUND.
  * What it held stays on disk until catalog_purge has removed it. Not inside begin/commit. */
 MUST_USE enum err_code catalog_collection_delete(struct catalog *c, int64_t id, struct err *e);
-/** Remove one slice (at most 2,000 rows, one transaction) of what deleted collections held, also of those
- * that an earlier run left. *ret_more: call again. Not inside begin/commit. */
+/** Remove one slice (at most 2,000 rows, one transaction) of what deleted collections and dropped
+ * generations held, also of those that an earlier run left. *ret_more: call again. Not inside begin/commit. */
 MUST_USE enum err_code catalog_purge(struct catalog *c, bool *ret_more, struct err *e);
 
 /** Values of the declared fields found in one metadata text, in the arena. */
@@ -251,12 +253,13 @@ struct catalog_put_result {
     size_t n_old_values;
     int64_t seq;
 };
-/** gen: the generation that serves; the vector goes there. LIMIT: no slot left. */
+/** gen: the generation that serves; the vector goes there. LIMIT: no slot left. CONFLICT: `gen` does not serve
+ * (any more); nothing was written. */
 MUST_USE enum err_code catalog_item_put(struct catalog *c, const struct catalog_collection *col,
     const struct catalog_generation *gen, const struct catalog_put *put, struct arena *a,
     struct catalog_put_result *ret, struct err *e);
 
-/** Delete by key; NOT_FOUND. old values as in put. */
+/** Delete by key, with its vectors in all generations and its feedback; NOT_FOUND. old values as in put. */
 MUST_USE enum err_code catalog_item_delete(struct catalog *c, const struct catalog_collection *col,
     struct str key, struct arena *a, struct catalog_put_result *ret, struct err *e);
 

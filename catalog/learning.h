@@ -37,8 +37,8 @@ MUST_USE enum err_code catalog_changes_page(struct catalog *c, const struct cata
     int64_t since, size_t limit, struct arena *a, struct catalog_change **ret_rows, size_t *ret_n,
     struct err *e);
 
-/** A new generation, state BUILDING, seq 0. CONFLICT: the version has one. Sets gen->id; in: model_name,
- * model_version, dimensions. */
+/** A new generation, state BUILDING, seq 0. In: model_name, model_version, dimensions; sets id, state, seq.
+ * CONFLICT: the version has one. NOT_FOUND: there is no such collection or version, or it was removed. */
 MUST_USE enum err_code catalog_generation_create(struct catalog *c,
     const struct catalog_collection *col, struct catalog_generation *gen, struct err *e);
 
@@ -47,10 +47,12 @@ struct catalog_vector_put {
     int64_t seq; /* of the change that the vector was made from */
     const float *vector;
     bool
-        written; /* out: false: the item is gone or has changed since; its change is still to come */
+        written; /* out; false: the item is gone or has changed since, its change is still to come */
 };
-/** Write vectors into a generation that does not serve, and note that it knows all changes up to `seq`
- * (≥ what it knew). CONFLICT: it serves, or is being removed. */
+/** Write vectors into a generation that does not serve, in one transaction, and note that it knows all
+ * changes up to `seq`: the last one of the page that they come from, deletions included. CONFLICT: it
+ * serves, or is being removed. NOT_FOUND: it was removed. INVALID: seq is less than what it knew or more than
+ * there is, other dimensions than its own. */
 MUST_USE enum err_code catalog_generation_put(struct catalog *c,
     const struct catalog_collection *col, const struct catalog_generation *gen,
     struct catalog_vector_put *puts, size_t n, int64_t seq, struct err *e);
@@ -58,12 +60,13 @@ MUST_USE enum err_code catalog_generation_put(struct catalog *c,
 /**
  * The swap: `next` serves from now on, the one that served is RETIRED and knows all changes up to now; with
  * it the states of both versions (catalog_version) and, if run_id is not 0, the run's status SUCCEEDED.
- * CONFLICT: `next` does not know the last change. *ret_seq: the last change at the swap.
+ * CONFLICT: `next` does not know the last change, serves already or is being removed; the run has ended.
+ * NOT_FOUND. *ret_seq: the last change at the swap.
  */
 MUST_USE enum err_code catalog_generation_serve(struct catalog *c,
     const struct catalog_collection *col, const struct catalog_generation *next, int64_t run_id,
     int64_t *ret_seq, struct err *e);
-/** Take it away; its vectors go slice by slice (catalog_purge). CONFLICT: it serves. */
+/** Take it away; its vectors go slice by slice (catalog_purge). CONFLICT: it serves. NOT_FOUND. */
 MUST_USE enum err_code catalog_generation_drop(
     struct catalog *c, const struct catalog_collection *col, int64_t generation_id, struct err *e);
 
@@ -88,10 +91,12 @@ struct catalog_version {
 MUST_USE enum err_code catalog_versions(struct catalog *c, const struct catalog_collection *col,
     struct arena *a, struct catalog_version **ret_rows, size_t *ret_n, struct err *e);
 /** The next version: in: parent_version, run_id, base_model, hashes; sets version, created_ms; state
- * CANDIDATE. The run's to_version is set with it. CONFLICT: the run has made one already. */
+ * CANDIDATE. The run's to_version is set with it. CONFLICT: the run has made one already, or has ended.
+ * NOT_FOUND: the collection (with a model), the parent. */
 MUST_USE enum err_code catalog_version_create(struct catalog *c,
     const struct catalog_collection *col, struct catalog_version *v, struct err *e);
-/** Its folder is to be removed: no generation may be left of it (CONFLICT). */
+/** Its folder is to be removed: no generation may be left of it, but for one being removed (CONFLICT), and
+ * version 1 stays (CONFLICT). NOT_FOUND: there is none, or it was removed before. */
 MUST_USE enum err_code catalog_version_removed(
     struct catalog *c, const struct catalog_collection *col, int64_t version, struct err *e);
 
@@ -136,7 +141,7 @@ struct catalog_run {
     /* what became of it */
     int64_t from_version, to_version; /* to_version 0: none (yet) */
     int64_t step, steps;
-    double loss;
+    double loss;         /* may be NaN, as a metric may */
     struct str decision; /* a sentence: why it was promoted or not; "" before */
     struct str error_code, error;
     struct str data_hash;
@@ -160,11 +165,14 @@ MUST_USE enum err_code catalog_runs_open(struct catalog *c, struct arena *a,
 MUST_USE enum err_code catalog_runs_judged(
     struct catalog *c, int64_t collection_id, size_t *ret_n, struct err *e);
 
-/** QUEUED; sets id and created_ms. CONFLICT: the collection has a run that is not final. */
+/** QUEUED. In: collection_id, kind, what was asked for, from_version, to_version (0, or the version that a
+ * promotion or rollback goes to); sets id and created_ms. CONFLICT: the collection has a run that is not
+ * final. NOT_FOUND: the collection. */
 MUST_USE enum err_code catalog_run_create(
     struct catalog *c, struct catalog_run *run, struct err *e);
 /** Write status, step, steps, loss, decision, error, data_hash, attempts, to_version, started_ms,
- * finished_ms, and add or replace the metrics. A final status is never left (CONFLICT). */
+ * finished_ms, and add or replace the metrics. A final status is never left (CONFLICT; also when there is
+ * no such run), but the rest of its row may be written again. */
 MUST_USE enum err_code catalog_run_update(
     struct catalog *c, const struct catalog_run *run, struct err *e);
 
@@ -179,7 +187,7 @@ struct catalog_feedback {
     int64_t created_ms; /* set */
 };
 /** Inside begin/commit, as puts are. The same query, item and signal again only renews its time. Goes away
- * with its items. */
+ * with its items. NOT_FOUND: an item, the collection. INVALID: an empty query. */
 MUST_USE enum err_code catalog_feedback_put(struct catalog *c, const struct catalog_collection *col,
     const struct catalog_feedback *f, struct err *e);
 struct feedback_row {

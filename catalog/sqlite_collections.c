@@ -1,9 +1,9 @@
 /* Collections and their generations.
  *
  * A removal may be long, so it has two parts. catalog_collection_delete marks the collection as deleted,
- * which frees its name and hides it. catalog_purge then removes fields, items, tombstones and vectors, at
- * most CATALOG_PURGE_ROWS rows a call and transaction, and the collection's row last; what a crash leaves
- * over is still marked, so the next run goes on.
+ * which frees its name and hides it. catalog_purge then removes fields, items, tombstones, feedback and
+ * vectors, at most CATALOG_PURGE_ROWS rows a call and transaction, and the collection's row last; what a crash
+ * leaves over is still marked, so the next run goes on. Generations that were dropped go the same way.
  */
 #include "catalog/sqlite_internal.h"
 
@@ -37,18 +37,6 @@ static enum err_code row_read(
     return catalog__column_str(s, 10, a, &row->serving.model_name, e);
 }
 
-static enum err_code count_read(
-    struct conn *cn, sqlite3_stmt *s, size_t max, size_t *ret_n, struct err *e)
-{
-    bool row;
-    TRY(catalog__step(cn, s, &row, e, "counting rows"));
-    int64_t n = row ? sqlite3_column_int64(s, 0) : -1;
-    if (n < 0 || (uint64_t)n > max)
-        return err_set(e, ERR_CORRUPT, "catalog: a count is out of range");
-    *ret_n = (size_t)n;
-    return ERR_OK;
-}
-
 static enum err_code fields_read(
     struct conn *cn, struct arena *a, struct catalog_collection *row, struct err *e)
 {
@@ -56,7 +44,7 @@ static enum err_code fields_read(
     AUTO_STMT sqlite3_stmt *s = catalog__stmt(cn, STMT_COLLECTION_FIELDS);
     size_t n;
     catalog__bind_int(count, 1, row->id);
-    TRY(count_read(cn, count, CATALOG_FIELDS_MAX, &n, e));
+    TRY(catalog__count(cn, count, CATALOG_FIELDS_MAX, &n, e));
     struct catalog_field *f = arena_alloc(a, n, sizeof *f);
     if (!f) return err_set(e, ERR_NOMEM, "catalog: no memory for the collections");
     catalog__bind_int(s, 1, row->id);
@@ -82,7 +70,7 @@ enum err_code catalog_collections(struct catalog *c, struct arena *a,
     TRY(catalog__read_begin(c, &r, e));
     AUTO_STMT sqlite3_stmt *count = catalog__stmt(r.conn, STMT_COLLECTIONS_COUNT);
     AUTO_STMT sqlite3_stmt *s = catalog__stmt(r.conn, STMT_COLLECTIONS);
-    TRY(count_read(r.conn, count, UINT32_MAX, &n, e));
+    TRY(catalog__count(r.conn, count, UINT32_MAX, &n, e));
     struct catalog_collection *rows = arena_alloc(a, n, sizeof *rows);
     if (!rows) return err_set(e, ERR_NOMEM, "catalog: no memory for the collections");
     for (size_t i = 0; i < n; i++) {
@@ -94,6 +82,26 @@ enum err_code catalog_collections(struct catalog *c, struct arena *a,
     }
     *ret_rows = rows;
     *ret_n = n;
+    return ERR_OK;
+}
+
+enum err_code catalog_collection_find(struct catalog *c, int64_t id, struct str name,
+    struct arena *a, struct catalog_collection *ret, struct err *e)
+{
+    AUTO_READ struct reading r = { 0 };
+    struct catalog_collection found;
+    bool row;
+    TRY(catalog__read_begin(c, &r, e));
+    AUTO_STMT sqlite3_stmt *s = catalog__stmt(r.conn, STMT_COLLECTIONS);
+    if (id)
+        catalog__bind_int(s, 1, id);
+    else
+        catalog__bind_text(s, 2, name);
+    TRY(catalog__step(r.conn, s, &row, e, "looking for a collection"));
+    if (!row) return err_set(e, ERR_NOT_FOUND, "the collection does not exist");
+    TRY(row_read(s, a, &found, e));
+    TRY(fields_read(r.conn, a, &found, e));
+    *ret = found;
     return ERR_OK;
 }
 
@@ -159,23 +167,25 @@ static enum err_code collection_insert(
     return ERR_OK;
 }
 
-static enum err_code generation_insert(struct conn *cn, const struct catalog_collection *row,
-    int64_t collection_id, int64_t *ret_id, struct err *e)
+/* The first generation serves at once, and with a model there is the first version. */
+static enum err_code generation_insert(
+    struct conn *cn, struct catalog_collection *made, struct err *e)
 {
-    AUTO_STMT sqlite3_stmt *s = catalog__stmt(cn, STMT_GENERATION_INSERT);
+    struct catalog_generation *gen = &made->serving;
     AUTO_STMT sqlite3_stmt *serve = catalog__stmt(cn, STMT_COLLECTION_SERVE);
-    catalog__bind_int(s, 1, collection_id);
-    catalog__bind_str(s, 2, row->serving.model_name.p ? row->serving.model_name : STR(""));
-    catalog__bind_int(s, 3, row->serving.model_version);
-    catalog__bind_int(s, 4, (int64_t)row->serving.dimensions);
-    catalog__bind_int(s, 5, GENERATION_SERVING);
-    catalog__bind_int(s, 6, row->created_ms);
-    TRY(catalog__run(cn, s, e, "inserting a generation"));
-    *ret_id = sqlite3_last_insert_rowid(cn->db);
-    if (*ret_id > INT32_MAX) return err_set(e, ERR_LIMIT, "no more collections can be created");
-    catalog__bind_int(serve, 1, collection_id);
-    catalog__bind_int(serve, 2, *ret_id);
-    return catalog__run(cn, serve, e, "naming the serving generation");
+    gen->state = GENERATION_SERVING;
+    gen->seq = 0;
+    TRY(catalog__generation_insert(cn, made->id, gen, made->created_ms, &gen->id, e));
+    catalog__bind_int(serve, 1, made->id);
+    catalog__bind_int(serve, 2, gen->id);
+    TRY(catalog__run(cn, serve, e, "naming the serving generation"));
+    if (gen->model_version == 0) return ERR_OK;
+    const struct catalog_version first = { .version = gen->model_version,
+        .state = VERSION_SERVING,
+        .base_model = gen->model_name,
+        .created_ms = made->created_ms,
+        .served_ms = made->created_ms };
+    return catalog__version_insert(cn, made->id, &first, e);
 }
 
 enum err_code catalog_collection_create(
@@ -190,8 +200,7 @@ enum err_code catalog_collection_create(
     enum err_code code = name_check_free(&c->writer, row->name, e);
     if (code == ERR_OK) {
         code = collection_insert(&c->writer, &made, &made.id, e);
-        if (code == ERR_OK)
-            code = generation_insert(&c->writer, &made, made.id, &made.serving.id, e);
+        if (code == ERR_OK) code = generation_insert(&c->writer, &made, e);
         if (code != ERR_OK) (void)catalog__write_failed(c, code);
     }
     if (own && code == ERR_OK)
@@ -224,27 +233,39 @@ static enum err_code purge_slice(
     return ERR_OK;
 }
 
-/* One slice of a generation's vectors, or at last its row; *ret_rows 0: the collection has none. */
-static enum err_code purge_generation(
+/* The number that `id` finds for `arg`, -1: none. */
+static enum err_code find(
+    struct conn *cn, enum stmt_id id, int64_t arg, int64_t *ret_id, struct err *e)
+{
+    AUTO_STMT sqlite3_stmt *s = catalog__stmt(cn, id);
+    bool row;
+    if (sqlite3_bind_parameter_count(s) > 0) catalog__bind_int(s, 1, arg);
+    TRY(catalog__step(cn, s, &row, e, "looking for what is to be removed"));
+    *ret_id = row ? sqlite3_column_int64(s, 0) : -1;
+    return ERR_OK;
+}
+
+/* One slice of a generation's vectors, or at last its row. */
+static enum err_code purge_generation(struct catalog *c, int64_t id, int *ret_rows, struct err *e)
+{
+    const int64_t range[3] = { catalog__row_id(id, 0), catalog__row_id(id, SLOT_NONE),
+        CATALOG_PURGE_ROWS };
+    int rows;
+    TRY(purge_slice(c, STMT_PURGE_VECTORS, range, &rows, e));
+    if (rows == 0)
+        TRY(purge_slice(c, STMT_GENERATION_DELETE, (const int64_t[3]){ id, 0, 0 }, &rows, e));
+    *ret_rows = rows;
+    return ERR_OK;
+}
+
+/* The same for any generation of a collection; *ret_rows 0: it has none. */
+static enum err_code purge_generations(
     struct catalog *c, int64_t collection_id, int *ret_rows, struct err *e)
 {
-    int64_t id = -1;
-    int rows = 0;
-    {
-        AUTO_STMT sqlite3_stmt *s = catalog__stmt(&c->writer, STMT_GENERATION_ANY);
-        bool row;
-        catalog__bind_int(s, 1, collection_id);
-        TRY(catalog__step(&c->writer, s, &row, e, "looking for generations"));
-        if (row) id = sqlite3_column_int64(s, 0);
-    }
-    if (id >= 0) {
-        const int64_t range[3] = { catalog__row_id(id, 0), catalog__row_id(id, SLOT_NONE),
-            CATALOG_PURGE_ROWS };
-        TRY(purge_slice(c, STMT_PURGE_VECTORS, range, &rows, e));
-        if (rows == 0)
-            TRY(purge_slice(c, STMT_GENERATION_DELETE, (const int64_t[3]){ id, 0, 0 }, &rows, e));
-    }
-    *ret_rows = rows;
+    int64_t id;
+    TRY(find(&c->writer, STMT_GENERATION_ANY, collection_id, &id, e));
+    if (id >= 0) return purge_generation(c, id, ret_rows, e);
+    *ret_rows = 0;
     return ERR_OK;
 }
 
@@ -259,31 +280,46 @@ static enum err_code purge_collection(struct catalog *c, int64_t id, struct err 
     for (size_t i = 0; i < 2 && rows == 0; i++)
         TRY(purge_slice(c, by_range[i], range, &rows, e));
     if (rows == 0) TRY(purge_slice(c, STMT_PURGE_TOMBSTONES, by_id, &rows, e));
-    if (rows == 0) TRY(purge_generation(c, id, &rows, e));
+    if (rows == 0) TRY(purge_slice(c, STMT_PURGE_FEEDBACK, by_id, &rows, e));
+    if (rows == 0) TRY(purge_generations(c, id, &rows, e));
+    if (rows == 0) TRY(purge_slice(c, STMT_VERSIONS_DELETE, by_id, &rows, e));
     if (rows == 0) TRY(purge_slice(c, STMT_COLLECTION_FIELDS_DELETE, by_id, &rows, e));
     return rows ? ERR_OK : purge_slice(c, STMT_COLLECTION_DELETE, by_id, &rows, e);
 }
 
 enum err_code catalog_purge(struct catalog *c, bool *ret_more, struct err *e)
 {
-    int64_t id = -1;
-    {
-        AUTO_STMT sqlite3_stmt *s = catalog__stmt(&c->writer, STMT_COLLECTION_LEFTOVER);
-        bool row;
-        TRY(catalog__step(&c->writer, s, &row, e, "looking for removed collections"));
-        if (row) id = sqlite3_column_int64(s, 0);
-    }
-    if (id >= 0) TRY(purge_collection(c, id, e));
-    *ret_more = id >= 0;
+    int64_t collection, generation = -1;
+    int rows;
+    TRY(catalog__writable(c, e));
+    TRY(find(&c->writer, STMT_COLLECTION_LEFTOVER, 0, &collection, e));
+    if (collection >= 0)
+        TRY(purge_collection(c, collection, e));
+    else
+        TRY(find(&c->writer, STMT_GENERATION_IN_STATE, GENERATION_REMOVED, &generation, e));
+    if (generation >= 0) TRY(purge_generation(c, generation, &rows, e));
+    *ret_more = collection >= 0 || generation >= 0;
     return ERR_OK;
+}
+
+static enum err_code delete_marked(struct conn *cn, int64_t id, struct err *e)
+{
+    AUTO_STMT sqlite3_stmt *mark = catalog__stmt(cn, STMT_COLLECTION_MARK_DELETED);
+    AUTO_STMT sqlite3_stmt *runs = catalog__stmt(cn, STMT_RUNS_END);
+    catalog__bind_int(mark, 1, id);
+    TRY(catalog__run_one(cn, mark, ERR_NOT_FOUND, "the collection does not exist", e));
+    catalog__bind_int(runs, 1, id);
+    catalog__bind_int(runs, 2, RUN_CANCELLED);
+    catalog__bind_str(runs, 3, str_from(err_name(ERR_CANCELLED)));
+    catalog__bind_str(runs, 4, STR("the collection was deleted"));
+    catalog__bind_int(runs, 5, time_unix_ms());
+    return catalog__run(cn, runs, e, "cancelling a deleted collection's run");
 }
 
 enum err_code catalog_collection_delete(struct catalog *c, int64_t id, struct err *e)
 {
-    int rows;
     if (c->in_tx)
         return err_set(e, ERR_INTERNAL, "catalog: a collection is removed outside transactions");
-    TRY(purge_slice(c, STMT_COLLECTION_MARK_DELETED, (const int64_t[3]){ id, 0, 0 }, &rows, e));
-    if (rows == 0) return err_set(e, ERR_NOT_FOUND, "the collection does not exist");
-    return ERR_OK;
+    TRY(catalog_begin(c, e));
+    return catalog__finish(c, delete_marked(&c->writer, id, e), e);
 }

@@ -7,6 +7,11 @@
  * pool is a stack, so that few connections serve a quiet server and their page caches stay warm.
  * Opening happens outside the lock.
  *
+ * A catalog that was opened for reading only, beside a server in another process, is that pool without a
+ * writer. Its connections write nothing to database and log, but share the log's index (-shm) with the
+ * server, and after its crash they may be the ones who rebuild it. None of them checkpoints, at close
+ * neither: only the server's writer does.
+ *
  * SQLite allocates through base/mem.h: the tests that fail each allocation reach into it as well.
  * Its own statistics are off, because they take a global mutex at every allocation.
  */
@@ -14,6 +19,7 @@
 
 #include "base/fileio.h"
 
+#include <errno.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -114,14 +120,18 @@ static enum err_code conn_open(struct conn *cn, const char *path, bool writer, s
     if (rc != SQLITE_OK) return catalog__fail(cn, rc, e, "opening the database");
     (void)sqlite3_busy_timeout(cn->db, CATALOG_BUSY_TIMEOUT_MS);
     (void)sqlite3_db_config(cn->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
+    if (!writer) (void)sqlite3_db_config(cn->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
     return setup(cn, writer ? STMT_ON_SETUP_WRITER : STMT_ON_SETUP_READER, e);
 }
 
-static enum err_code reader_open(struct catalog *c, struct conn **ret_conn, struct err *e)
+/* schema: what must be stored, or NULL where that is known */
+static enum err_code reader_open(
+    struct catalog *c, const struct embedded_file *schema, struct conn **ret_conn, struct err *e)
 {
     struct conn *cn = mem_zalloc(1, sizeof *cn);
     if (!cn) return err_set(e, ERR_NOMEM, "catalog: no memory for a connection");
     enum err_code code = conn_open(cn, c->path, false, e);
+    if (code == ERR_OK && schema) code = catalog__schema_check(cn, schema, e);
     if (code == ERR_OK) code = catalog__stmts_prepare(cn, false, e);
     if (code != ERR_OK) {
         conn_close(cn);
@@ -178,17 +188,27 @@ static enum err_code open_all(
     return seq_load(c, e);
 }
 
-enum err_code catalog__open(
-    const char *path, const struct embedded_file *migrations, struct catalog **ret_c, struct err *e)
+static struct catalog *catalog_new(struct err *e)
 {
     (void)pthread_once(&configured, configure_sqlite);
     struct catalog *c = mem_zalloc(1, sizeof *c);
-    if (!c) return err_set(e, ERR_NOMEM, "catalog: no memory to open it");
+    if (!c) {
+        (void)err_set(e, ERR_NOMEM, "catalog: no memory to open it");
+        return NULL;
+    }
     c->lock_fd = -1;
     c->readers_max = CATALOG_READERS_MAX;
     c->wait_ms = CATALOG_BUSY_TIMEOUT_MS;
     mutex_init(&c->lock, RANK_CATALOG);
     cond_init(&c->freed);
+    return c;
+}
+
+enum err_code catalog__open(
+    const char *path, const struct embedded_file *migrations, struct catalog **ret_c, struct err *e)
+{
+    struct catalog *c = catalog_new(e);
+    if (!c) return ERR_NOMEM;
     enum err_code code = open_all(c, path, migrations, e);
     if (code != ERR_OK) {
         catalog_close(c);
@@ -201,6 +221,39 @@ enum err_code catalog__open(
 enum err_code catalog_open(const char *path, struct catalog **ret_c, struct err *e)
 {
     return catalog__open(path, embedded_migrations_sqlite, ret_c, e);
+}
+
+/* The first of its readers looks at the schema. SQLite itself would say no more of a missing file than that
+ * it cannot be opened. */
+static enum err_code open_to_read(struct catalog *c, const char *path, struct err *e)
+{
+    struct stat st;
+    TRY(paths_set(c, path, e));
+    if (stat(path, &st) != 0)
+        return err_errno(e, errno == ENOENT || errno == ENOTDIR ? ERR_NOT_FOUND : ERR_IO, errno,
+            "catalog: %s", path);
+    TRY(reader_open(c, embedded_migrations_sqlite, &c->idle, e));
+    c->n_readers = 1;
+    return ERR_OK;
+}
+
+enum err_code catalog_open_reader(const char *path, struct catalog **ret_c, struct err *e)
+{
+    struct catalog *c = catalog_new(e);
+    if (!c) return ERR_NOMEM;
+    enum err_code code = open_to_read(c, path, e);
+    if (code != ERR_OK) {
+        catalog_close(c);
+        return code;
+    }
+    *ret_c = c;
+    return ERR_OK;
+}
+
+enum err_code catalog__writable(const struct catalog *c, struct err *e)
+{
+    if (c->writer.db) return ERR_OK;
+    return err_set(e, ERR_INTERNAL, "catalog: it was opened for reading only");
 }
 
 /* Readers go first: the last connection to leave checkpoints, and that must be the writer. */
@@ -252,7 +305,7 @@ static enum err_code reader_take(struct catalog *c, struct conn **ret_conn, stru
         }
         c->n_readers++;
     }
-    enum err_code code = reader_open(c, ret_conn, e);
+    enum err_code code = reader_open(c, NULL, ret_conn, e);
     if (code != ERR_OK) {
         AUTO_LOCK(&c->lock);
         c->n_readers--;

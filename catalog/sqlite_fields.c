@@ -197,6 +197,7 @@ enum err_code catalog_fields_extract(struct catalog *c, const struct catalog_col
     struct err *e)
 {
     struct values vs = { 0 };
+    TRY(catalog__writable(c, e));
     for (size_t i = 0; i < col->n_fields; i++) {
         struct conn *cn = &c->writer;
         uint32_t field = (uint32_t)i;

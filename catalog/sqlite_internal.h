@@ -19,12 +19,14 @@
 #include "base/mem.h"
 #include "base/thread.h"
 #include "catalog/catalog.h"
+#include "catalog/learning.h"
 
 #include <sqlite3.h>
 
 enum {
     CATALOG_READERS_MAX = 16,
     CATALOG_BUSY_TIMEOUT_MS = 5000,
+    GENERATION_REMOVED = 4,    /* a state that the header does not show: vectors go in slices */
     CATALOG_PURGE_ROWS = 2000, /* rows that one transaction of a removal deletes at most */
 };
 
@@ -50,7 +52,8 @@ struct conn {
 
 /* A collection's row counters while a transaction touches it; written back at commit. */
 struct counter {
-    int64_t collection_id, next_slot, n_items;
+    int64_t collection_id, serving_id; /* serving_id: its generation */
+    int64_t next_slot, n_items;
     int64_t saved_next_slot, saved_n_items; /* at the savepoint */
 };
 
@@ -59,7 +62,7 @@ struct catalog {
     int lock_fd;           /* set once at open */
 
     /* owner: writer thread */
-    struct conn writer;
+    struct conn writer; /* db == NULL: opened for reading only */
     bool in_tx, in_savepoint;
     enum err_code failed; /* of the first write that failed: only undo or rollback may follow */
     int64_t seq;          /* last change number given */
@@ -117,6 +120,22 @@ MUST_USE enum err_code catalog__exec(
 void catalog__bind_int(sqlite3_stmt *s, int at, int64_t v);
 void catalog__bind_str(sqlite3_stmt *s, int at, struct str v);
 void catalog__bind_blob(sqlite3_stmt *s, int at, const void *p, size_t n);
+/** As bind_str; "" where there is none. */
+void catalog__bind_text(sqlite3_stmt *s, int at, struct str v);
+/** NaN is NULL, which is all that SQLite knows of it. */
+void catalog__bind_double(sqlite3_stmt *s, int at, double v);
+double catalog__column_double(sqlite3_stmt *s, int at);
+/** Room for one more of `n` rows that lie in the arena, whose number is not known before: the rows, moved
+ * when there was none; NULL: no memory. Begin with NULL and *cap = 0. */
+void *catalog__rows_room(struct arena *a, void *rows, size_t n, size_t *cap, size_t row_bytes);
+/** The number that a statement with its bindings gives; CORRUPT above `max`. */
+MUST_USE enum err_code catalog__count(
+    struct conn *cn, sqlite3_stmt *s, size_t max, size_t *ret_n, struct err *e);
+/** `limit` as SQLite takes it. */
+static inline int64_t catalog__limit(size_t limit)
+{
+    return limit > UINT32_MAX ? (int64_t)UINT32_MAX : (int64_t)limit;
+}
 /** Copy of a text column; p == NULL where the column is NULL. */
 MUST_USE enum err_code catalog__column_str(
     sqlite3_stmt *s, int at, struct arena *a, struct str *ret, struct err *e);
@@ -127,11 +146,17 @@ MUST_USE enum err_code catalog__column_str(
 MUST_USE enum err_code catalog__migrate(
     struct conn *cn, const struct embedded_file *files, struct err *e);
 
+/** Is the stored schema exactly that of `files`? UNPROCESSABLE: older or newer. */
+MUST_USE enum err_code catalog__schema_check(
+    struct conn *cn, const struct embedded_file *files, struct err *e);
+
 /* ---- sqlite_db.c ---- */
 
 /** catalog_open with other migrations, for tests. */
 MUST_USE enum err_code catalog__open(const char *path, const struct embedded_file *migrations,
     struct catalog **ret_c, struct err *e);
+/** INTERNAL when it was opened for reading only. */
+MUST_USE enum err_code catalog__writable(const struct catalog *c, struct err *e);
 
 struct reading {
     struct catalog *c;
@@ -150,6 +175,31 @@ MUST_USE enum err_code catalog__counter(
     struct catalog *c, int64_t collection_id, struct counter **ret_counter, struct err *e);
 /** Note a write that failed, so that no commit can keep half of it; returns `code`. */
 enum err_code catalog__write_failed(struct catalog *c, enum err_code code);
+
+/** End a transaction that one call began: commit, or undo all of it if `code` is an error. */
+MUST_USE enum err_code catalog__finish(struct catalog *c, enum err_code code, struct err *e);
+/** Run a write that has its bindings; `none` with `message` when it changes no row. */
+MUST_USE enum err_code catalog__run_one(
+    struct conn *cn, sqlite3_stmt *s, enum err_code none, const char *message, struct err *e);
+
+/* ---- sqlite_generations.c, sqlite_versions.c: inside a transaction ---- */
+
+MUST_USE enum err_code catalog__generation_insert(struct conn *cn, int64_t collection_id,
+    const struct catalog_generation *gen, int64_t now_ms, int64_t *ret_id, struct err *e);
+MUST_USE enum err_code catalog__version_insert(
+    struct conn *cn, int64_t collection_id, const struct catalog_version *v, struct err *e);
+/** State of a version of a live collection; NOT_FOUND. */
+MUST_USE enum err_code catalog__version_state(struct conn *cn, int64_t collection_id,
+    int64_t version, enum version_state *ret_state, struct err *e);
+/** served_ms 0: as it is. */
+MUST_USE enum err_code catalog__version_set(struct conn *cn, int64_t collection_id, int64_t version,
+    enum version_state state, int64_t served_ms, struct err *e);
+
+/* ---- sqlite_feedback.c ---- */
+
+/** What names this slot, as item or as query; inside a transaction. */
+MUST_USE enum err_code catalog__feedback_delete(
+    struct catalog *c, int64_t collection_id, uint32_t slot, struct err *e);
 
 /* ---- sqlite_fields.c ---- */
 

@@ -126,14 +126,40 @@ static size_t file_version(const char *name)
     return *name == '_' ? v : 0;
 }
 
-enum err_code catalog__migrate(struct conn *cn, const struct embedded_file *files, struct err *e)
+static enum err_code files_count(const struct embedded_file *files, size_t *ret_n, struct err *e)
 {
-    size_t n_files = 0, n_applied = 0;
-    bool empty = true;
+    size_t n_files = 0;
     for (; files[n_files].name; n_files++)
         if (file_version(files[n_files].name) != n_files + 1)
             return err_set(e, ERR_INTERNAL, "catalog: migration %s should have number %zu",
                 files[n_files].name, n_files + 1);
+    *ret_n = n_files;
+    return ERR_OK;
+}
+
+enum err_code catalog__schema_check(
+    struct conn *cn, const struct embedded_file *files, struct err *e)
+{
+    size_t n_files, n_applied;
+    bool empty;
+    TRY(files_count(files, &n_files, e));
+    TRY(schema_check_origin(cn, &empty, e));
+    if (empty) return err_set(e, ERR_CORRUPT, "catalog: the database is empty");
+    TRY(applied_check(cn, files, n_files, &n_applied, e));
+    if (n_applied < n_files)
+        return err_set(e, ERR_UNPROCESSABLE,
+            "catalog: schema version %zu was written by an older version of the program, which "
+            "must "
+            "be brought up to %zu by a start of the server",
+            n_applied, n_files);
+    return ERR_OK;
+}
+
+enum err_code catalog__migrate(struct conn *cn, const struct embedded_file *files, struct err *e)
+{
+    size_t n_files, n_applied = 0;
+    bool empty;
+    TRY(files_count(files, &n_files, e));
     TRY(schema_check_origin(cn, &empty, e));
     if (!empty) TRY(applied_check(cn, files, n_files, &n_applied, e));
     for (size_t i = n_applied; i < n_files; i++)

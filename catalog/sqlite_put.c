@@ -116,6 +116,8 @@ enum err_code catalog_item_put(struct catalog *c, const struct catalog_collectio
     struct stored old;
     TRY(put_check(col, put, e));
     TRY(catalog__counter(c, col->id, &counter, e));
+    if (counter->serving_id != gen->id)
+        return err_set(e, ERR_CONFLICT, "the vectors that were written to no longer serve");
     TRY(stored_read(&c->writer, col, gen->id, put->key, put, &old, e));
     if (old.found) r.slot = old.slot;
     if (old.same_content && old.same_metadata && old.has_vector)
@@ -155,6 +157,7 @@ static enum err_code item_remove(struct catalog *c, const struct catalog_collect
     AUTO_STMT sqlite3_stmt *vectors = catalog__stmt(cn, STMT_VECTORS_DELETE);
     AUTO_STMT sqlite3_stmt *tombstone = catalog__stmt(cn, STMT_TOMBSTONE_INSERT);
     if (col->n_fields > 0) TRY(catalog__fields_delete(c, item_id, e));
+    TRY(catalog__feedback_delete(c, col->id, r->slot, e));
     catalog__bind_int(vectors, 1, col->id);
     catalog__bind_int(vectors, 2, r->slot);
     TRY(catalog__run(cn, vectors, e, "deleting vectors"));

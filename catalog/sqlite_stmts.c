@@ -6,6 +6,7 @@
 #include "catalog/sqlite_internal.h"
 
 #include <errno.h>
+#include <math.h>
 
 static const struct {
     const char *sql;
@@ -134,6 +135,44 @@ void catalog__bind_str(sqlite3_stmt *s, int at, struct str v)
 void catalog__bind_blob(sqlite3_stmt *s, int at, const void *p, size_t n)
 {
     (void)sqlite3_bind_blob64(s, at, p, n, SQLITE_STATIC);
+}
+
+void catalog__bind_text(sqlite3_stmt *s, int at, struct str v)
+{
+    catalog__bind_str(s, at, v.p ? v : STR(""));
+}
+
+void catalog__bind_double(sqlite3_stmt *s, int at, double v)
+{
+    (void)sqlite3_bind_double(s, at, v);
+}
+
+double catalog__column_double(sqlite3_stmt *s, int at)
+{
+    return sqlite3_column_type(s, at) == SQLITE_NULL ? (double)NAN : sqlite3_column_double(s, at);
+}
+
+void *catalog__rows_room(struct arena *a, void *rows, size_t n, size_t *cap, size_t row_bytes)
+{
+    if (n < *cap) return rows;
+    size_t more = *cap ? 2 * *cap : 16;
+    void *p = arena_alloc(a, more, row_bytes);
+    if (!p) return NULL;
+    if (n) memcpy(p, rows, n * row_bytes);
+    *cap = more;
+    return p;
+}
+
+enum err_code catalog__count(
+    struct conn *cn, sqlite3_stmt *s, size_t max, size_t *ret_n, struct err *e)
+{
+    bool row;
+    TRY(catalog__step(cn, s, &row, e, "counting rows"));
+    int64_t n = row ? sqlite3_column_int64(s, 0) : -1;
+    if (n < 0 || (uint64_t)n > max)
+        return err_set(e, ERR_CORRUPT, "catalog: a count is out of range");
+    *ret_n = (size_t)n;
+    return ERR_OK;
 }
 
 enum err_code catalog__column_str(

@@ -43,6 +43,7 @@ static void tx_end(struct catalog *c)
 
 enum err_code catalog_begin(struct catalog *c, struct err *e)
 {
+    TRY(catalog__writable(c, e));
     if (c->in_tx) return err_set(e, ERR_INTERNAL, "catalog: a transaction is open already");
     TRY(catalog__exec(&c->writer, STMT_BEGIN_WRITE, e, "beginning a transaction"));
     tx_end(c);
@@ -134,6 +135,21 @@ void catalog_rollback(struct catalog *c)
     tx_end(c);
 }
 
+enum err_code catalog__finish(struct catalog *c, enum err_code code, struct err *e)
+{
+    if (code == ERR_OK) return catalog_commit(c, e);
+    catalog_rollback(c);
+    return code;
+}
+
+enum err_code catalog__run_one(
+    struct conn *cn, sqlite3_stmt *s, enum err_code none, const char *message, struct err *e)
+{
+    TRY(catalog__run(cn, s, e, "writing a row"));
+    if (sqlite3_changes(cn->db) > 0) return ERR_OK;
+    return err_set(e, none, "%s", message);
+}
+
 static enum err_code counters_reserve(struct catalog *c, struct err *e)
 {
     if (c->n_counters < c->cap_counters) return ERR_OK;
@@ -164,13 +180,17 @@ enum err_code catalog__counter(
     int64_t n_items = sqlite3_column_int64(s, 1);
     if (next_slot < 0 || next_slot > SLOT_NONE || n_items < 0)
         return err_set(e, ERR_CORRUPT, "catalog: a collection's counters are out of range");
-    c->counters[c->n_counters] = (struct counter){ collection_id, next_slot, n_items, 0, 0 };
+    c->counters[c->n_counters] = (struct counter){ .collection_id = collection_id,
+        .serving_id = sqlite3_column_int64(s, 2),
+        .next_slot = next_slot,
+        .n_items = n_items };
     *ret_counter = &c->counters[c->n_counters++];
     return ERR_OK;
 }
 
 enum err_code catalog_checkpoint(struct catalog *c, struct err *e)
 {
+    TRY(catalog__writable(c, e));
     if (c->in_tx) return ERR_OK; /* its commit checkpoints when there is enough to do */
     int rc = sqlite3_wal_checkpoint_v2(c->writer.db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
     if (rc != SQLITE_OK && (rc & 0xff) != SQLITE_BUSY)

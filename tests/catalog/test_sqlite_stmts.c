@@ -23,8 +23,9 @@ static bool plan_is_fine(const char *step)
     if (strstr(step, "TEMP B-TREE")) return false;
     if (!strstr(step, "SCAN")) return true;
     /* small tables, JSON lists, constant rows, and what pragma-like queries read */
-    static const char *const small[] = { "SCAN collection", "SCAN c", "SCAN sqlite_schema",
-        "SCAN schema_migrations", "SCAN json_each", "SCAN j ", "SCAN CONSTANT ROW" };
+    static const char *const small[] = { "SCAN collection", "SCAN c", "SCAN generation",
+        "SCAN run USING INDEX run_open", "SCAN sqlite_schema", "SCAN schema_migrations",
+        "SCAN json_each", "SCAN j ", "SCAN CONSTANT ROW" };
     for (size_t i = 0; i < sizeof small / sizeof small[0]; i++)
         if (strncmp(step, small[i], strlen(small[i])) == 0) return true;
     return false;
