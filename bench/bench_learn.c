@@ -1,7 +1,7 @@
 /* Time of one training step of the static encoder's ops on one thread: two sides of a batch of bags, symmetric
  * InfoNCE, and Adam over the rows in use; and of one step of distillation.
  *
- *   bench_learn [BATCH] [D] [TOKENS] [STEPS]
+ *   bench_learn [BATCH [D [TOKENS [STEPS]]]]
  *
  * Made-up data: 30,000 rows, ids drawn with a weight of 1/rank. 1024 pairs, 256 dimensions, bags of 15 tokens
  * and 20 steps if not given. The median of the steps counts.
@@ -166,7 +166,7 @@ int main(int argc, char **argv)
         .tokens = argc > 3 ? strtoul(argv[3], NULL, 10) : 15 };
     size_t steps = argc > 4 ? strtoul(argv[4], NULL, 10) : 20;
     if (!j.N || !j.D || !j.tokens || !steps || steps > STEPS_MAX) {
-        (void)fprintf(stderr, "bench_learn [BATCH] [D] [TOKENS] [STEPS]\n");
+        (void)fprintf(stderr, "bench_learn [BATCH [D [TOKENS [STEPS]]]]\n");
         return 2;
     }
     struct rng r;
