@@ -72,6 +72,7 @@ objects = $(patsubst %.c,$(B)/obj/%.o,$(1))
 
 $(foreach l,$(LAYERS),$(eval OBJS_$(l) := $(call objects,$(call sources,$(l)))))
 OBJS_catalog += $(B)/gen/migrations_sqlite.o
+OBJS_core += $(B)/gen/general.o
 OBJS_server += $(B)/gen/openapi.o
 OBJS_support := $(call objects,$(call sources,tests/support))
 # The differentiable ops once more with real_t = double, for the finite differences of tests/grad.
@@ -237,6 +238,9 @@ $(B)/gen/%.o: $(B)/gen/%.c $(B)/flags
 $(B)/gen/migrations_sqlite.c: tools/embed.sh $(sort $(wildcard migrations/sqlite/*.sql)) $(B)/migrations.list
 	@mkdir -p $(@D)
 	@tools/embed.sh embedded_migrations_sqlite $(filter %.sql,$^) >$@
+$(B)/gen/general.c: tools/embed.sh core/eval/general.tsv
+	@mkdir -p $(@D)
+	@tools/embed.sh embedded_general $(filter %.tsv,$^) >$@
 $(B)/gen/openapi.c: tools/embed.sh $(wildcard openapi.yaml) $(B)/openapi.list
 	@mkdir -p $(@D)
 	@tools/embed.sh embedded_openapi $(filter %.yaml,$^) >$@

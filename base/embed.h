@@ -18,3 +18,5 @@ struct embedded_file {
 extern const struct embedded_file embedded_migrations_sqlite[];
 /* openapi.yaml, one row, or none where the file is not there; in the server's archive. */
 extern const struct embedded_file embedded_openapi[];
+/* core/eval/general.tsv, one row; in core's archive. */
+extern const struct embedded_file embedded_general[];
