@@ -24,6 +24,8 @@ void generation_unref(struct generation *gen)
 {
     if (!gen || atomic_fetch_sub_explicit(&gen->refs, 1, memory_order_acq_rel) != 1) return;
     index_free(gen->index);
+    model_unref(gen->model);
+    mem_free(gen->model_name);
     mem_free(gen);
 }
 
@@ -43,6 +45,8 @@ void collection_unref(struct collection *col)
 {
     if (!col || atomic_fetch_sub_explicit(&col->refs, 1, memory_order_acq_rel) != 1) return;
     generation_unref(col->generation);
+    generation_unref(col->previous);
+    generation_unref(col->building);
     columns_unref(col->columns);
     mutex_done(&col->lock);
     arena_free(col->arena);
@@ -78,13 +82,13 @@ static enum err_code copy_row(
 {
     *to = *from;
     struct catalog_field *fields = arena_alloc(a, from->n_fields, sizeof *fields);
-    if (!fields || !copy_str(a, &to->name) || !copy_str(a, &to->serving.model_name))
-        return ERR_NOMEM;
+    if (!fields || !copy_str(a, &to->name)) return ERR_NOMEM;
     for (size_t i = 0; i < from->n_fields; i++) {
         fields[i] = from->fields[i];
         if (!copy_str(a, &fields[i].path)) return ERR_NOMEM;
     }
     to->fields = fields;
+    to->serving = (struct catalog_generation){ 0 };
     return ERR_OK;
 }
 
@@ -94,37 +98,63 @@ static const enum metric_kind index_metric[] = {
     [METRIC_L2] = INDEX_L2,
 };
 
-static enum err_code generation_new(const struct catalog_collection *row,
-    const struct models *models, const struct vec_kernels *k, struct generation **ret_gen,
-    struct err *e)
+enum err_code generation_new(const struct catalog_collection *col,
+    const struct catalog_generation *row, struct model *model, const struct vec_kernels *k,
+    struct generation **ret_gen, struct err *e)
 {
-    struct generation *gen = mem_zalloc(1, sizeof *gen);
+    AUTO_GENERATION struct generation *gen = mem_zalloc(1, sizeof *gen);
     if (!gen) return err_set(e, ERR_NOMEM, "out of memory for a collection");
     atomic_init(&gen->refs, 1);
-    gen->version = row->serving.model_version;
-    if (row->modality != MODALITY_VECTOR) {
-        gen->model = models_find(models, row->serving.model_name);
-        if (gen->model && gen->model->info->dimensions != row->serving.dimensions)
-            gen->model = NULL;
-        if (!gen->model)
-            LOG(WARN, "collection_without_model", F_STR("model", row->serving.model_name.p),
-                F_UINT("dimensions", row->serving.dimensions));
-    }
+    atomic_init(&gen->link_share, 1);
+    gen->row = *row;
+    gen->seq = row->seq;
+    gen->model_name = mem_strndup(row->model_name.p ? row->model_name.p : "", row->model_name.n);
+    if (!gen->model_name) return err_set(e, ERR_NOMEM, "out of memory for a collection");
+    gen->row.model_name.p = gen->model_name;
+    if (model) model_ref(model);
+    gen->model = model;
     const struct index_options o = {
-        .dim = row->serving.dimensions,
-        .metric = index_metric[row->metric],
-        .m = row->m,
-        .ef_construction = row->ef_construction,
-        .ef_search = row->ef_search,
-        .seed = (uint64_t)row->id,
+        .dim = row->dimensions,
+        .metric = index_metric[col->metric],
+        .m = col->m,
+        .ef_construction = col->ef_construction,
+        .ef_search = col->ef_search,
+        .seed = (uint64_t)col->id,
         .kernels = k,
     };
-    enum err_code code = index_new(&o, &gen->index, e);
-    if (code == ERR_OK)
-        *ret_gen = gen;
-    else
-        generation_unref(gen);
-    return code;
+    TRY(index_new(&o, &gen->index, e));
+    *ret_gen = steal_ptr(&gen);
+    return ERR_OK;
+}
+
+/* The model of a stored generation; NULL: own vectors, or it is not there. */
+static struct model *model_of(
+    const struct catalog_collection *col, const struct catalog_generation *row, struct models *m)
+{
+    if (col->modality == MODALITY_VECTOR) return NULL;
+    struct model *found = models_take_learned(m, col->id, row->model_version);
+    if (!found && row->model_version == 1 && (found = models_find(m, row->model_name)) != NULL)
+        model_ref(found);
+    if (found && found->info->dimensions != row->dimensions) {
+        model_unref(found);
+        found = NULL;
+    }
+    if (!found)
+        LOG(WARN, "collection_without_model", F_STR("collection", col->name.p),
+            F_STR("model", row->model_name.p), F_INT("version", row->model_version),
+            F_UINT("dimensions", row->dimensions));
+    return found;
+}
+
+/* "words/text-small" of collection "words" without what stands before the slash. */
+static struct str base_of(const struct catalog_collection *col)
+{
+    struct str name = col->serving.model_name;
+    size_t n = col->name.n;
+    if (col->serving.model_version > 1 && name.n > n + 1 && name.p[n] == '/' &&
+        memcmp(name.p, col->name.p, n) == 0)
+        return (struct str){ name.p + n + 1, name.n - n - 1 };
+    return name;
 }
 
 static enum err_code columns_new(
@@ -145,6 +175,16 @@ static enum err_code load_vector(void *arg, uint32_t slot, const float *vector, 
 {
     return index_put(arg, slot, vector, e);
 }
+
+enum err_code generation_load(struct generation *gen, struct catalog *c, struct err *e)
+{
+    struct index_stats stats;
+    TRY(catalog_vectors_scan(c, &gen->row, load_vector, gen->index, e));
+    index_stats(gen->index, &stats);
+    gen->backlog = stats.pending;
+    return ERR_OK;
+}
+
 static enum err_code load_value(
     void *arg, uint32_t slot, const struct field_value *v, struct err *e)
 {
@@ -164,7 +204,7 @@ static enum err_code load_columns(
     return row->n_fields ? catalog_fields_scan(c, row, load_value, f, e) : ERR_OK;
 }
 
-enum err_code collection_load(const struct catalog_collection *row, const struct models *models,
+enum err_code collection_load(const struct catalog_collection *row, struct models *models,
     const struct vec_kernels *k, struct catalog *c, struct collection **ret_col, struct err *e)
 {
     AUTO_COLLECTION struct collection *col = mem_zalloc(1, sizeof *col);
@@ -172,16 +212,16 @@ enum err_code collection_load(const struct catalog_collection *row, const struct
     atomic_init(&col->refs, 1);
     mutex_init(&col->lock, RANK_COLLECTION);
     col->arena = arena_new(1024, 0);
-    if (!col->arena || copy_row(col->arena, row, &col->row) != ERR_OK)
+    col->base_model = base_of(row);
+    if (!col->arena || copy_row(col->arena, row, &col->row) != ERR_OK ||
+        !copy_str(col->arena, &col->base_model))
         return err_set(e, ERR_NOMEM, "out of memory for a collection");
-    TRY(generation_new(&col->row, models, k, &col->generation, e));
+    AUTO_MODEL struct model *model = model_of(&col->row, &row->serving, models);
+    TRY(generation_new(&col->row, &row->serving, model, k, &col->generation, e));
     TRY(columns_new(&col->row, &col->columns, e));
     if (c) {
-        TRY(catalog_vectors_scan(c, &col->row.serving, load_vector, col->generation->index, e));
+        TRY(generation_load(col->generation, c, e));
         TRY(load_columns(c, &col->row, col->columns->fields, e));
-        struct index_stats stats;
-        index_stats(col->generation->index, &stats);
-        col->generation->backlog = stats.pending;
     }
     *ret_col = steal_ptr(&col);
     return ERR_OK;
@@ -201,14 +241,43 @@ enum err_code collection_rebuild_columns(struct collection *col, struct catalog 
 
 /* ---- what it is ---- */
 
+/* Memory of the indexes that do not serve. */
+static size_t other_bytes(struct collection *col)
+{
+    AUTO_GENERATION struct generation *previous = NULL, *building = NULL;
+    size_t bytes = 0;
+    mutex_lock(&col->lock);
+    if ((previous = col->previous) != NULL) generation_ref(previous);
+    if ((building = col->building) != NULL) generation_ref(building);
+    mutex_unlock(&col->lock);
+    struct index_stats stats;
+    if (previous) {
+        index_stats(previous->index, &stats);
+        bytes += stats.size_bytes;
+    }
+    if (building && building != previous) {
+        index_stats(building->index, &stats);
+        bytes += stats.size_bytes;
+    }
+    return bytes;
+}
+
+void collection_index_stats(struct collection *col, struct index_stats *ret)
+{
+    AUTO_GENERATION struct generation *gen = collection_generation(col);
+    index_stats(gen->index, ret);
+    ret->size_bytes += other_bytes(col);
+}
+
 enum err_code collection_describe(
     struct collection *col, struct arena *a, struct collection_info *ret, struct err *e)
 {
     AUTO_GENERATION struct generation *gen = collection_generation(col);
     AUTO_COLUMNS struct columns *columns = collection_columns(col);
     struct catalog_collection row;
+    struct str model = gen->row.model_name;
     struct index_stats stats;
-    if (copy_row(a, &col->row, &row) != ERR_OK)
+    if (copy_row(a, &col->row, &row) != ERR_OK || !copy_str(a, &model))
         return err_set(e, ERR_NOMEM, "out of memory for a collection's description");
     index_stats(gen->index, &stats);
     *ret = (struct collection_info){
@@ -216,8 +285,8 @@ enum err_code collection_describe(
         .id = row.id,
         .modality = row.modality,
         .metric = row.metric,
-        .model = { row.serving.model_name, gen->version },
-        .dimensions = row.serving.dimensions,
+        .model = { model, gen->row.model_version },
+        .dimensions = gen->row.dimensions,
         .items = stats.live,
         .fields = row.fields,
         .n_fields = row.n_fields,
@@ -225,19 +294,19 @@ enum err_code collection_describe(
         .ef_construction = row.ef_construction,
         .ef_search = row.ef_search,
         .pending = stats.pending,
-        .size_bytes = stats.size_bytes + fields_size_bytes(columns->fields),
+        .size_bytes = stats.size_bytes + other_bytes(col) + fields_size_bytes(columns->fields),
         .created_ms = row.created_ms,
     };
     return ERR_OK;
 }
 
-enum err_code collection_vector_check(
-    const struct collection *col, const float *vector, size_t n, struct err *e)
+enum err_code collection_vector_check(const struct collection *col, const struct generation *gen,
+    const float *vector, size_t n, struct err *e)
 {
-    if (n != col->row.serving.dimensions)
+    if (n != gen->row.dimensions)
         return err_set_field(e, ERR_INVALID, "/vector",
             "the vector has %zu values, collection \"%.*s\" needs %zu", n, STR_ARG(col->row.name),
-            col->row.serving.dimensions);
+            gen->row.dimensions);
     double sum = 0;
     for (size_t i = 0; i < n; i++)
         sum += (double)vector[i] * (double)vector[i];

@@ -6,7 +6,10 @@
  * searches, a `struct generation`, is (model, version, index): it changes only
  * as a whole, by one pointer swap, so nobody ever meets a query of one version
  * with vectors of another. An operation takes a reference to the generation
- * once and uses it to its end.
+ * once and uses it to its end; calls of the catalog that read or write vectors take
+ * its row. Only one generation serves and is written to; beside it may stand
+ * the one that served before and one that is being built, both of which follow
+ * the catalog's changes when somebody needs them (promote.h).
  *
  * Both are counted: whoever holds a reference may use the object after the
  * collection was deleted; the last one frees it.
@@ -28,10 +31,14 @@
 
 struct generation {
     atomic_size_t refs;
-    const struct model *model; /* set once; NULL: own vectors, or the model is not there */
-    int64_t version;           /* set once; 0: a vector collection */
-    struct index *index;       /* set once; locks for itself */
-    atomic_bool abandoned;     /* its collection was deleted: not worth linking */
+    struct catalog_generation row; /* set once; `state` and `seq` are what they were then */
+    char *model_name;              /* what row.model_name points to */
+    struct model *model;   /* set once, a reference; NULL: own vectors, or the model is not there */
+    struct index *index;   /* set once; locks for itself */
+    atomic_bool abandoned; /* nobody will search it any more: not worth linking */
+    atomic_uint link_share; /* slices that it gets each time its turn comes */
+    int64_t seq; /* one that does not serve: the change up to which the index knows all. Owner: the
+                    promotion that works on it, or else the writer thread */
     size_t
         backlog; /* vectors that waited when it was loaded; 0 once caught up. Owner: writer thread */
     /* guarded by linker.lock */
@@ -49,15 +56,19 @@ struct columns {
 struct collection {
     atomic_size_t refs;
     struct arena *arena;           /* holds what `row` points to; set once */
-    struct catalog_collection row; /* set once */
+    struct catalog_collection row; /* set once; row.serving is empty: see `generation` */
+    struct str base_model;         /* "text-small", also when it has learned since; set once */
     struct mutex lock;
-    struct generation *generation; /* guarded by lock */
+    struct generation *generation; /* guarded by lock; changed by the writer thread */
+    struct generation *previous;   /* served before; NULL: not in memory; guarded by lock */
+    struct generation *building;   /* of the promotion under way, or NULL; guarded by lock */
     struct columns *columns;       /* guarded by lock */
     /* owner: writer thread */
     bool deleted;
-    size_t n_parked;    /* writes that wait for the graph */
-    bool index_dirty;   /* vectors are missing since change number dirty_since */
-    bool columns_dirty; /* filter columns are incomplete */
+    size_t n_parked;       /* writes that wait for the graph or for a swap */
+    int64_t hold_until_ns; /* writes wait for a swap until then; 0: none is near */
+    bool index_dirty;      /* vectors are missing since change number dirty_since */
+    bool columns_dirty;    /* filter columns are incomplete */
     int64_t dirty_since;
     struct collection *dirty_next;
 };
@@ -86,17 +97,23 @@ size_t registry_count(struct registry *r);
 
 /**
  * Build a collection in memory from its row (copied) and, with `c`, from all that the catalog holds of
- * it: vectors (waiting to be linked) and field values. c == NULL: it is new and empty.
+ * it: vectors of the generation that serves (waiting to be linked) and field values. c == NULL: it is new and
+ * empty. A model that is not in `models` is logged; the collection then has none.
  * Errors: the catalog's, INVALID (a row out of range), NOMEM.
  */
-MUST_USE enum err_code collection_load(const struct catalog_collection *row,
-    const struct models *models, const struct vec_kernels *k, struct catalog *c,
-    struct collection **ret_col, struct err *e);
+MUST_USE enum err_code collection_load(const struct catalog_collection *row, struct models *models,
+    const struct vec_kernels *k, struct catalog *c, struct collection **ret_col, struct err *e);
 void collection_ref(struct collection *col);
 /** Accepts NULL. */
 void collection_unref(struct collection *col);
 /** The generation that serves now; the caller's reference. */
 struct generation *collection_generation(struct collection *col);
+/** An empty generation beside the one that serves. model: NULL, or one of its dimension, referenced. INVALID, NOMEM. */
+MUST_USE enum err_code generation_new(const struct catalog_collection *col,
+    const struct catalog_generation *row, struct model *model, const struct vec_kernels *k,
+    struct generation **ret_gen, struct err *e);
+/** Put all its vectors that the catalog holds into its index, waiting to be linked. */
+MUST_USE enum err_code generation_load(struct generation *gen, struct catalog *c, struct err *e);
 void generation_ref(struct generation *gen);
 /** Accepts NULL. */
 void generation_unref(struct generation *gen);
@@ -107,12 +124,14 @@ void columns_unref(struct columns *c);
 /** Read the filter columns from the catalog again and put them in place. Writer thread only. */
 MUST_USE enum err_code collection_rebuild_columns(
     struct collection *col, struct catalog *c, struct err *e);
+/** Of the generation that serves; size_bytes: of all generations in memory. */
+void collection_index_stats(struct collection *col, struct index_stats *ret);
 /** What the API says of it, copied into the arena. */
 MUST_USE enum err_code collection_describe(
     struct collection *col, struct arena *a, struct collection_info *ret, struct err *e);
 /** A vector that index_put will take? INVALID: dimension, non-finite, zero with cosine, too long. */
-MUST_USE enum err_code collection_vector_check(
-    const struct collection *col, const float *vector, size_t n, struct err *e);
+MUST_USE enum err_code collection_vector_check(const struct collection *col,
+    const struct generation *gen, const float *vector, size_t n, struct err *e);
 
 /* References of a scope. */
 static inline void collection__auto_unref(struct collection **c)

@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "engine/engine_internal.h"
+#include "engine/learned.h"
 
 #include <string.h>
 
@@ -76,8 +77,8 @@ static enum err_code choose_model(struct engine *g, const struct collection_spec
     if (spec->modality == MODALITY_IMAGE)
         return err_set_field(e, ERR_UNPROCESSABLE, "/modality", "there is no image model");
     const struct model *m = spec->model.n ? models_find(&g->models, spec->model) : g->default_model;
-    if (!m)
-        return err_set_field(e, ERR_NOT_FOUND, "/model", "there is no model \"%.*s\"",
+    if (!m) /* a learned model is no answer: it belongs to the collection that learned it */
+        return err_set_field(e, ERR_NOT_FOUND, "/model", "there is no base model \"%.*s\"",
             spec->model.n < 100 ? (int)spec->model.n : 100, spec->model.p);
     if (spec->metric != METRIC_COSINE)
         return err_set_field(
@@ -131,8 +132,7 @@ enum err_code writer__create_collection(struct engine *g, const struct collectio
         return code;
     }
     LOG(INFO, "collection_created", F_STR("collection", col->row.name.p),
-        F_UINT("dimensions", col->row.serving.dimensions),
-        F_STR("model", col->row.serving.model_name.p));
+        F_UINT("dimensions", row.serving.dimensions), F_STR("model", col->base_model.p));
     *ret_col = steal_ptr(&col); /* the registry's */
     return ERR_OK;
 }
@@ -159,27 +159,29 @@ static bool same_index(const struct catalog_collection *row, const struct collec
         (!spec->ef_search || spec->ef_search == row->ef_search);
 }
 
+/* What it began with: a collection that has learned since is still one of its base model. */
 static bool same_model(
-    struct engine *g, const struct catalog_collection *row, const struct collection_spec *spec)
+    struct engine *g, const struct collection *col, const struct collection_spec *spec)
 {
-    if (spec->modality == MODALITY_VECTOR || row->modality == MODALITY_VECTOR)
-        return spec->modality == row->modality;
-    if (str_eq(spec->model, row->serving.model_name)) return true;
+    if (spec->modality == MODALITY_VECTOR || col->row.modality == MODALITY_VECTOR)
+        return spec->modality == col->row.modality;
+    if (str_eq(spec->model, col->base_model)) return true;
     const struct model *m = models_find(&g->models, spec->model);
-    return m && str_eq(m->name, row->serving.model_name) &&
-        m->version == row->serving.model_version;
+    return m && str_eq(m->name, col->base_model);
 }
 
 /* What was given must agree with what is there. */
-static enum err_code compare(struct engine *g, const struct catalog_collection *row,
-    const struct collection_spec *spec, struct err *e)
+static enum err_code compare(
+    struct engine *g, struct collection *col, const struct collection_spec *spec, struct err *e)
 {
+    AUTO_GENERATION struct generation *gen = collection_generation(col);
+    const struct catalog_collection *row = &col->row;
     const char *differs = NULL;
     if (spec->has_modality && spec->modality != row->modality)
         differs = "/modality";
-    else if (spec->has_model && !same_model(g, row, spec))
+    else if (spec->has_model && !same_model(g, col, spec))
         differs = "/model";
-    else if (spec->has_dimensions && spec->dimensions != row->serving.dimensions)
+    else if (spec->has_dimensions && spec->dimensions != gen->row.dimensions)
         differs = "/dimensions";
     else if (spec->has_metric && spec->metric != row->metric)
         differs = "/metric";
@@ -205,12 +207,24 @@ static enum err_code put_collection(struct engine *g, struct collection_op *op, 
     AUTO_COLLECTION struct collection *col = registry_find(&g->registry, op->spec.name);
     op->created = !col;
     if (col) {
-        TRY(compare(g, &col->row, &op->spec, e));
+        TRY(compare(g, col, &op->spec, e));
     } else {
         TRY(writer__create_collection(g, &op->spec, &col, e));
         collection_ref(col); /* ours, beside the registry's */
     }
     return collection_describe(col, op->op.arena, &op->info, e);
+}
+
+/* Nobody will come for these any more but those who hold them already. */
+static void abandon(struct collection *col)
+{
+    AUTO_GENERATION struct generation *previous = NULL;
+    AUTO_LOCK(&col->lock);
+    atomic_store(&col->generation->abandoned, true);
+    if (col->previous) atomic_store(&col->previous->abandoned, true);
+    if (col->building) atomic_store(&col->building->abandoned, true);
+    previous = col->previous;
+    col->previous = NULL;
 }
 
 /* Out of sight first, then off the disk. Operations under way keep their references; those that come to the
@@ -229,8 +243,8 @@ static enum err_code delete_collection(struct engine *g, struct collection_op *o
         return code;
     }
     col->deleted = true;
-    AUTO_GENERATION struct generation *gen = collection_generation(col);
-    atomic_store(&gen->abandoned, true);
+    abandon(col);
+    learned_drop(g, col->row.id, 0);
     g->writer.purge_due = true; /* its rows follow, slice by slice */
     LOG(INFO, "collection_deleted", F_STR("collection", col->row.name.p));
     return ERR_OK;

@@ -40,7 +40,7 @@ static void delete_publish(struct write_task *t)
 {
     struct delete_state *s = container_of(t, struct delete_state, task);
     for (size_t i = 0; i < s->n_results; i++)
-        writer_publish_delete(&s->op->op.engine->writer, s->base.col, s->base.gen, &s->results[i]);
+        writer_publish_delete(&s->op->op.engine->writer, s->base.col, &s->results[i]);
     s->op->deleted = s->n_results;
 }
 
@@ -117,7 +117,6 @@ static enum err_code submit(struct engine *g, struct delete_op *op, struct err *
     s->op = op;
     op->deleted = 0;
     TRY(registry_get(&g->registry, op->collection, &s->base.col, e));
-    s->base.gen = collection_generation(s->base.col);
     TRY(engine__take_write(g, &s->base, op->filter ? 1 : op->n, e));
     if (op->filter) {
         pool_push(&g->pool, LANE_BULK, &op->op, filter_step);

@@ -39,10 +39,11 @@ static bool is_for_later(const struct collection *col, enum err_code code, const
     return false;
 }
 
-void writer_publish_put(struct writer *w, struct collection *col, struct generation *gen,
+void writer_publish_put(struct writer *w, struct collection *col,
     const struct catalog_put_result *put, const float *vector, const struct field_value *values,
     size_t n_values)
 {
+    struct generation *gen = writer_generation(col);
     struct err e = ERR_INIT;
     enum err_code code = ERR_OK;
     if (put->vector_written) {
@@ -57,9 +58,10 @@ void writer_publish_put(struct writer *w, struct collection *col, struct generat
     if (code != ERR_OK) writer__mark_dirty(w, col, put->seq, true);
 }
 
-void writer_publish_delete(struct writer *w, struct collection *col, struct generation *gen,
-    const struct catalog_put_result *del)
+void writer_publish_delete(
+    struct writer *w, struct collection *col, const struct catalog_put_result *del)
 {
+    struct generation *gen = writer_generation(col);
     (void)w;
     AUTO_COLUMNS struct columns *columns = collection_columns(col);
     (void)index_delete(gen->index, del->slot); /* false where the collection is dirty */
@@ -93,17 +95,17 @@ static enum err_code note_change(void *arg, int64_t seq, uint32_t slot, bool del
     return ERR_OK;
 }
 
-static enum err_code put_again(struct writer *w, struct collection *col, struct index *ix,
+static enum err_code put_again(struct writer *w, struct collection *col, struct generation *gen,
     const uint32_t *slots, size_t n, struct err *e)
 {
     struct catalog_item rows[REPAIR_ROWS];
     if (w->fail_publish && w->fail_publish())
         return err_set(e, ERR_NOMEM, "out of memory while repairing an index");
-    TRY(catalog_items_by_slot(w->engine->catalog, &col->row, &col->row.serving, slots, n,
-        ITEM_WITH_VECTOR, w->arena, rows, e));
+    TRY(catalog_items_by_slot(
+        w->engine->catalog, &col->row, &gen->row, slots, n, ITEM_WITH_VECTOR, w->arena, rows, e));
     for (size_t i = 0; i < n; i++) {
         if (!rows[i].key.p || !rows[i].vector) continue;
-        enum err_code code = index_put(ix, rows[i].slot, rows[i].vector, e);
+        enum err_code code = index_put(gen->index, rows[i].slot, rows[i].vector, e);
         if (code != ERR_OK && is_for_later(col, code, e)) return code;
     }
     return ERR_OK;
@@ -117,7 +119,7 @@ static enum err_code repair_index(struct writer *w, struct collection *col, stru
         catalog_changes_scan(w->engine->catalog, &col->row, col->dirty_since, note_change, &ch, e);
     for (size_t at = 0; code == ERR_OK && at < ch.n; at += REPAIR_ROWS) {
         size_t n = ch.n - at < REPAIR_ROWS ? ch.n - at : REPAIR_ROWS;
-        code = put_again(w, col, gen->index, ch.slots + at, n, e);
+        code = put_again(w, col, gen, ch.slots + at, n, e);
         arena_clear(w->arena);
     }
     mem_free(ch.slots);

@@ -28,16 +28,16 @@ enum err_code engine_models(
     struct model_info *rows = arena_alloc(a, g->models.n, sizeof *rows);
     if (!rows) return err_set(e, ERR_NOMEM, "out of memory for the list of models");
     for (size_t i = 0; i < g->models.n; i++)
-        rows[i] = describe(&g->models.rows[i]);
+        rows[i] = describe(g->models.rows[i]);
     *ret_rows = rows;
     *ret_n = g->models.n;
     return ERR_OK;
 }
 
-static enum err_code find_model(
-    struct engine *g, struct str ref, const struct model **ret_m, struct err *e)
+static enum err_code take_model(
+    struct engine *g, struct str ref, struct model **ret_m, struct err *e)
 {
-    const struct model *m = models_find(&g->models, ref);
+    struct model *m = models_take(&g->models, ref);
     if (!m)
         return err_set(e, ERR_NOT_FOUND, "there is no model \"%.*s\"",
             ref.n < 100 ? (int)ref.n : 100, ref.p ? ref.p : "");
@@ -46,11 +46,16 @@ static enum err_code find_model(
 }
 
 enum err_code engine_model_find(
-    struct engine *g, struct str ref, struct model_info *ret, struct err *e)
+    struct engine *g, struct str ref, struct arena *a, struct model_info *ret, struct err *e)
 {
-    const struct model *m = NULL;
-    TRY(find_model(g, ref, &m, e));
-    *ret = describe(m);
+    AUTO_MODEL struct model *m = NULL;
+    TRY(take_model(g, ref, &m, e));
+    struct model_info info = describe(m);
+    info.name.p = arena_strndup(a, info.name.p, info.name.n);
+    info.architecture.p = arena_strndup(a, info.architecture.p, info.architecture.n);
+    if (!info.name.p || !info.architecture.p)
+        return err_set(e, ERR_NOMEM, "out of memory for a model's description");
+    *ret = info;
     return ERR_OK;
 }
 
@@ -63,25 +68,33 @@ struct embed_state {
     float *rows; /* [n, model's dimensions] */
 };
 
-/* A collection and a model may both be named if they agree. */
+static enum err_code name_of(
+    struct arena *a, const struct model *m, struct model_ref *ret, struct err *e)
+{
+    const char *copy = arena_strndup(a, m->name.p, m->name.n);
+    if (!copy) return err_set(e, ERR_NOMEM, "out of memory for an answer");
+    *ret = (struct model_ref){ { copy, m->name.n }, m->version };
+    return ERR_OK;
+}
+
+/* A collection and a model may both be named if they agree. The state holds what is chosen. */
 static enum err_code choose_model(struct engine *g, struct embed_op *op, struct embed_state *s,
     const struct model **ret_m, struct err *e)
 {
-    const struct model *named = NULL;
-    if (op->model.n) TRY(find_model(g, op->model, &named, e));
+    if (op->model.n) TRY(take_model(g, op->model, &s->base.model, e));
+    const struct model *named = s->base.model;
     if (op->collection.n == 0) {
         *ret_m = named ? named : g->default_model;
-        op->ret_model = (struct model_ref){ (*ret_m)->name, (*ret_m)->version };
-        return ERR_OK;
+        return name_of(op->op.arena, *ret_m, &op->ret_model, e);
     }
     TRY(registry_get(&g->registry, op->collection, &s->base.col, e));
     s->base.gen = collection_generation(s->base.col);
     TRY(engine__text_model(s->base.col, s->base.gen, ret_m, e));
-    if (named && (named != *ret_m || named->version != s->base.gen->version))
+    if (named && named != *ret_m)
         return err_set_field(e, ERR_CONFLICT, "/model",
             "collection \"%.*s\" encodes with model \"%.*s\", version %lld",
-            STR_ARG(op->collection), STR_ARG((*ret_m)->name), (long long)s->base.gen->version);
-    return engine__model_ref(op->op.arena, s->base.col, s->base.gen, &op->ret_model, e);
+            STR_ARG(op->collection), STR_ARG((*ret_m)->name), (long long)(*ret_m)->version);
+    return engine__model_ref(op->op.arena, s->base.gen, &op->ret_model, e);
 }
 
 static void cut_rows(struct embed_state *s)

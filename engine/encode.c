@@ -6,7 +6,10 @@
  * (no memory, the deadline) fails the job's texts and marks the request hopeless, so that its other jobs are
  * not encoded for nothing.
  *
- * Each thread keeps one workspace a model, made at first use, and one row buffer that grows.
+ * Each thread keeps a workspace for each of the models that it used last, made at first use, and one row buffer
+ * that grows. A model that was dropped from the table loses its workspaces at once (encode_forget), or, while
+ * requests still use it, after each pass: a workspace points into the encoder, and no request holds the
+ * encoder once its last job has ended.
  */
 #include "engine/encode.h"
 
@@ -16,7 +19,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { LANE_WEIGHT = 8, BATCH_JOBS_MAX = 256 };
+enum { LANE_WEIGHT = 8, BATCH_JOBS_MAX = 256, WORKSPACES_MAX = 32 };
 
 static struct metric encode_seconds =
     METRIC_HISTOGRAM("kindred_encode_seconds", "Time of one forward pass, tokenising included.");
@@ -28,11 +31,19 @@ static struct metric encode_texts = METRIC_COUNTER("kindred_encode_texts_total",
 static struct metric encode_tokens =
     METRIC_COUNTER("kindred_encode_tokens_total", "Tokens encoded.");
 
+struct cached_workspace {
+    const struct model *model;
+    struct encoder_workspace *w;
+};
+
 struct encode_thread {
     struct encoders *x;
     struct thread thread;
-    struct encoder_workspace **workspaces; /* [n_models], NULL until used */
-    struct encode_text **members;          /* whose rows a forward pass makes */
+    struct mutex lock;
+    struct cached_workspace cache[WORKSPACES_MAX]; /* used last comes first; guarded by lock */
+    size_t n_cached;                               /* guarded by lock */
+    /* owner: the thread */
+    struct encode_text **members; /* whose rows a forward pass makes */
     size_t members_cap;
     float *rows;
     size_t rows_cap;
@@ -181,18 +192,67 @@ static void forward(
     metric_add(&encode_tokens, NULL, (double)encoder_batch_tokens(w));
 }
 
-static struct encoder_workspace *workspace(struct encode_thread *t, const struct model *m)
+/* ---- workspaces ---- */
+
+/* Under the lock: take the model's entry out; NULL: it has none. */
+static struct encoder_workspace *uncache(struct encode_thread *t, const struct model *m)
 {
-    struct encoder_workspace **w = &t->workspaces[m->slot];
-    if (!*w && encoder_workspace_new(m->encoder, w, NULL) != ERR_OK) return NULL;
-    return *w;
+    for (size_t i = 0; i < t->n_cached; i++) {
+        if (t->cache[i].model != m) continue;
+        struct encoder_workspace *w = t->cache[i].w;
+        t->n_cached--;
+        memmove(&t->cache[i], &t->cache[i + 1], (t->n_cached - i) * sizeof *t->cache);
+        return w;
+    }
+    return NULL;
 }
+
+/* The workspace belongs to the thread until it is given back; NULL: no memory. */
+static struct encoder_workspace *take_workspace(struct encode_thread *t, const struct model *m)
+{
+    mutex_lock(&t->lock);
+    struct encoder_workspace *w = uncache(t, m);
+    mutex_unlock(&t->lock);
+    if (!w && encoder_workspace_new(m->encoder, &w, NULL) != ERR_OK) return NULL;
+    return w;
+}
+
+/* While a request still holds the model. */
+static void give_workspace(
+    struct encode_thread *t, const struct model *m, struct encoder_workspace *w)
+{
+    struct encoder_workspace *oldest = NULL;
+    mutex_lock(&t->lock);
+    if (atomic_load(&m->dropped)) {
+        oldest = w;
+    } else {
+        if (t->n_cached == WORKSPACES_MAX) oldest = t->cache[--t->n_cached].w;
+        memmove(&t->cache[1], &t->cache[0], t->n_cached * sizeof *t->cache);
+        t->cache[0] = (struct cached_workspace){ m, w };
+        t->n_cached++;
+    }
+    mutex_unlock(&t->lock);
+    encoder_workspace_free(oldest);
+}
+
+void encode_forget(struct encoders *x, const struct model *m)
+{
+    for (size_t i = 0; i < x->n_threads; i++) {
+        struct encode_thread *t = &x->threads[i];
+        mutex_lock(&t->lock);
+        struct encoder_workspace *w = uncache(t, m);
+        mutex_unlock(&t->lock);
+        encoder_workspace_free(w);
+    }
+}
+
+/* ---- the thread ---- */
 
 /* All jobs of the first one's model; returns the list of the others. */
 static struct queue_node *run_model(struct encode_thread *t, struct queue_node *list)
 {
     const struct model *m = job_of(list)->request->model;
-    struct encoder_workspace *w = workspace(t, m);
+    struct encoder_workspace *w = take_workspace(t, m);
     struct queue_node *mine = NULL, **mine_tail = &mine, *others = NULL, **others_tail = &others;
     int64_t started = time_mono_ns();
     size_t n = 0;
@@ -213,7 +273,10 @@ static struct queue_node *run_model(struct encode_thread *t, struct queue_node *
         else
             fail_job(job_of(node), &out_of_memory);
     }
-    if (w) forward(t, m, w, n);
+    if (w) {
+        forward(t, m, w, n);
+        give_workspace(t, m, w);
+    }
     metric_observe(&encode_seconds, NULL, (double)(time_mono_ns() - started) / (double)NS_PER_S);
     for (struct queue_node *node = mine, *next; node; node = next) {
         next = node->next; /* the job may be gone after end_job */
@@ -286,12 +349,10 @@ void encode_push(struct encoders *x, struct encode_request *r)
 
 /* ---- life cycle ---- */
 
-enum err_code encode_start(
-    struct encoders *x, const struct config *cfg, size_t n_models, struct err *e)
+enum err_code encode_start(struct encoders *x, const struct config *cfg, struct err *e)
 {
     mutex_init(&x->failure_lock, RANK_ENGINE);
     x->batch_tokens = cfg->encode_batch_tokens;
-    x->n_models = n_models;
     x->queue = queue_new(SIZE_MAX, LANE_WEIGHT);
     size_t n = cfg->encode_threads ? cfg->encode_threads : thread_cores();
     x->threads = mem_zalloc(n, sizeof *x->threads);
@@ -299,11 +360,10 @@ enum err_code encode_start(
     for (; x->n_threads < n; x->n_threads++) {
         struct encode_thread *t = &x->threads[x->n_threads];
         t->x = x;
-        t->workspaces = mem_zalloc(n_models, sizeof *t->workspaces);
-        if (!t->workspaces) return err_set(e, ERR_NOMEM, "out of memory for encode threads");
+        mutex_init(&t->lock, RANK_QUEUE);
         enum err_code code = thread_start(&t->thread, "encode", encode_main, t, e);
         if (code != ERR_OK) {
-            mem_free(t->workspaces);
+            mutex_done(&t->lock);
             return code;
         }
     }
@@ -316,9 +376,9 @@ void encode_stop(struct encoders *x)
     for (size_t i = 0; i < x->n_threads; i++) {
         struct encode_thread *t = &x->threads[i];
         thread_join(&t->thread);
-        for (size_t m = 0; m < x->n_models; m++)
-            encoder_workspace_free(t->workspaces[m]);
-        mem_free(t->workspaces);
+        for (size_t m = 0; m < t->n_cached; m++)
+            encoder_workspace_free(t->cache[m].w);
+        mutex_done(&t->lock);
         mem_free(t->members);
         mem_free(t->rows);
     }

@@ -35,7 +35,7 @@ struct encode_job {
 
 struct encode_request {
     /* in */
-    const struct model *model;
+    const struct model *model; /* a reference of the request's owner, until `finished` */
     enum encode_kind kind;
     bool truncate; /* false: a text over the model's limit fails */
     enum queue_lane lane;
@@ -61,14 +61,16 @@ struct encoders {
     struct encode_thread *threads;
     size_t n_threads;
     size_t batch_tokens; /* set once */
-    size_t n_models;     /* set once */
 };
 
-/** cfg->encode_threads threads for models of slots 0 … n_models-1. NOMEM, IO; encode_stop cleans up. */
-MUST_USE enum err_code encode_start(
-    struct encoders *x, const struct config *cfg, size_t n_models, struct err *e);
+/** cfg->encode_threads threads. NOMEM, IO; encode_stop cleans up. */
+MUST_USE enum err_code encode_start(struct encoders *x, const struct config *cfg, struct err *e);
 /** Ends the threads; the queue must be empty. Accepts a zeroed struct. */
 void encode_stop(struct encoders *x);
+
+/** Free what threads keep for a model that was dropped from the table (model.dropped is set). The caller holds a
+ * reference. */
+void encode_forget(struct encoders *x, const struct model *m);
 
 /** Guess of a text's tokens, for budgets. */
 static inline size_t encode_cost(struct str text)

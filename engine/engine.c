@@ -14,6 +14,7 @@
 #include "core/text/utf8.h"
 #include "engine/engine_internal.h"
 #include "engine/hash.h"
+#include "engine/learned.h"
 
 #include <string.h>
 
@@ -39,6 +40,7 @@ static void give_back(struct engine *g, struct op_state *s)
     gate_release(&g->search_gate, s->search_permits);
     gate_release(&g->write_gate, s->write_permits);
     gate_release(&g->encode_gate[s->encode_lane], s->encode_permits);
+    model_unref(s->model);
     generation_unref(s->gen);
     collection_unref(s->col);
     *s = (struct op_state){ 0 };
@@ -132,18 +134,18 @@ enum err_code engine__text_model(const struct collection *col, const struct gene
     if (!gen->model)
         return err_set(e, ERR_UNPROCESSABLE,
             "model \"%.*s\" of collection \"%.*s\" is not installed, or has another dimension",
-            STR_ARG(col->row.serving.model_name), STR_ARG(col->row.name));
+            STR_ARG(gen->row.model_name), STR_ARG(col->row.name));
     *ret_m = gen->model;
     return ERR_OK;
 }
 
-enum err_code engine__model_ref(struct arena *a, const struct collection *col,
-    const struct generation *gen, struct model_ref *ret, struct err *e)
+enum err_code engine__model_ref(
+    struct arena *a, const struct generation *gen, struct model_ref *ret, struct err *e)
 {
-    struct str name = col->row.serving.model_name;
+    struct str name = gen->row.model_name;
     const char *copy = arena_strndup(a, name.p, name.n);
     if (!copy) return err_set(e, ERR_NOMEM, "out of memory for an answer");
-    *ret = (struct model_ref){ { copy, name.n }, gen->version };
+    *ret = (struct model_ref){ { copy, name.n }, gen->row.model_version };
     return ERR_OK;
 }
 
@@ -172,7 +174,9 @@ static enum err_code load_collections(struct engine *g, struct err *e)
     for (size_t i = 0; code == ERR_OK && i < n; i++) {
         struct collection *col;
         int64_t started = time_mono_ns();
-        code = collection_load(&rows[i], &g->models, g->kernels, g->catalog, &col, e);
+        code = learned_load_all(g, &rows[i], e);
+        if (code == ERR_OK)
+            code = collection_load(&rows[i], &g->models, g->kernels, g->catalog, &col, e);
         if (code != ERR_OK) {
             if (e) (void)err_wrap(e, "collection \"%.*s\"", STR_ARG(rows[i].name));
             break;
@@ -203,7 +207,7 @@ static enum err_code ensure_default(struct engine *g, struct err *e)
 
 static enum err_code start_threads(struct engine *g, struct err *e)
 {
-    TRY(encode_start(&g->encoders, g->cfg, g->models.n, e));
+    TRY(encode_start(&g->encoders, g->cfg, e));
     TRY(pool_start(&g->pool, g->cfg, e));
     TRY(writer_start(&g->writer, g, e));
     TRY(linker_start(&g->linker, g, e));

@@ -85,9 +85,9 @@ struct model_info {
 /** All base models, sorted by name. Does not block. */
 MUST_USE enum err_code engine_models(
     struct engine *g, struct arena *a, struct model_info **ret_rows, size_t *ret_n, struct err *e);
-/** "name" or "name@version"; NOT_FOUND. Strings live as long as the engine. Does not block. */
+/** "name" or "name@version", base ("text-small@1") or learned ("words/text-small@3"); NOT_FOUND. Does not block. */
 MUST_USE enum err_code engine_model_find(
-    struct engine *g, struct str ref, struct model_info *ret, struct err *e);
+    struct engine *g, struct str ref, struct arena *a, struct model_info *ret, struct err *e);
 
 /* ---- encoding ---- */
 
@@ -96,7 +96,7 @@ enum embed_kind { EMBED_DOCUMENT, EMBED_QUERY };
 struct embed_op {
     struct engine_op op;
     /* in */
-    struct str model;      /* "" : the collection's, else the default model */
+    struct str model;      /* "name@version"; "" : the collection's, else the default model */
     struct str collection; /* "" : none; else as that collection's searches encode now */
     const struct str *texts;
     size_t n; /* ≥ 1 */

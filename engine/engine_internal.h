@@ -30,7 +30,7 @@ struct engine {
     const struct config *cfg;
     const struct vec_kernels *kernels;
     struct models models;
-    const struct model *default_model;
+    struct model *default_model;
     struct catalog *catalog;
     struct err not_ready; /* ERR_OK: the canary sang */
 
@@ -55,6 +55,7 @@ struct engine {
 struct op_state {
     struct collection *col; /* reference, or NULL */
     struct generation *gen; /* reference, or NULL */
+    struct model *model;    /* reference, or NULL */
     size_t search_permits, write_permits, encode_permits;
     enum queue_lane encode_lane;
 };
@@ -86,9 +87,9 @@ MUST_USE enum err_code engine__take_encode(
 /** The model of a generation, or UNPROCESSABLE: none is there for texts. */
 MUST_USE enum err_code engine__text_model(const struct collection *col,
     const struct generation *gen, const struct model **ret_m, struct err *e);
-/** Model and version for an answer; borrowed from the collection, so copied into the arena. NOMEM. */
-MUST_USE enum err_code engine__model_ref(struct arena *a, const struct collection *col,
-    const struct generation *gen, struct model_ref *ret, struct err *e);
+/** Model and version for an answer, copied into the arena. NOMEM. */
+MUST_USE enum err_code engine__model_ref(
+    struct arena *a, const struct generation *gen, struct model_ref *ret, struct err *e);
 /** A text's length and encoding. field: JSON pointer for the error. EMPTY, LIMIT, INVALID. */
 MUST_USE enum err_code engine__check_text(
     const struct engine *g, struct str text, const char *field, struct err *e);

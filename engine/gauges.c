@@ -24,8 +24,7 @@ void engine_metrics_refresh(struct engine *g)
     n = g->registry.n;
     for (size_t i = 0; i < n; i++) {
         struct index_stats stats;
-        AUTO_GENERATION struct generation *gen = collection_generation(g->registry.rows[i]);
-        index_stats(gen->index, &stats);
+        collection_index_stats(g->registry.rows[i], &stats);
         items += stats.live;
         pending += stats.pending;
         bytes += stats.size_bytes;

@@ -2,13 +2,6 @@
 #include "base/mem.h"
 #include "engine/engine_internal.h"
 
-static enum err_code model_of(
-    struct collection *col, struct arena *a, struct model_ref *ret, struct err *e)
-{
-    AUTO_GENERATION struct generation *gen = collection_generation(col);
-    return engine__model_ref(a, col, gen, ret, e);
-}
-
 static struct item_view view_of(const struct catalog_item *row, const struct model_ref *model)
 {
     return (struct item_view){
@@ -30,8 +23,9 @@ enum err_code engine_item_get(struct engine *g, struct str collection, struct st
     struct catalog_item row;
     struct model_ref model;
     TRY(registry_get(&g->registry, collection, &col, e));
-    TRY(catalog_item_get(g->catalog, &col->row, &col->row.serving, key, with, a, &row, e));
-    TRY(model_of(col, a, &model, e));
+    AUTO_GENERATION struct generation *gen = collection_generation(col);
+    TRY(catalog_item_get(g->catalog, &col->row, &gen->row, key, with, a, &row, e));
+    TRY(engine__model_ref(a, gen, &model, e));
     *ret = view_of(&row, &model);
     return ERR_OK;
 }
@@ -47,6 +41,7 @@ static enum err_code evaluate(struct engine *g, struct collection *col, const st
 }
 
 struct page_rows {
+    struct generation *gen; /* whose vectors */
     struct catalog_item *rows;
     size_t n;
     int64_t next; /* slot of the last one if there may be more, else -1 */
@@ -56,7 +51,7 @@ static enum err_code page_all(struct engine *g, struct collection *col, int64_t 
     unsigned with, struct arena *a, struct page_rows *p, struct err *e)
 {
     TRY(catalog_items_page(
-        g->catalog, &col->row, &col->row.serving, after, limit + 1, with, a, &p->rows, &p->n, e));
+        g->catalog, &col->row, &p->gen->row, after, limit + 1, with, a, &p->rows, &p->n, e));
     if (p->n > limit) {
         p->n = limit;
         p->next = p->rows[limit - 1].slot;
@@ -79,8 +74,7 @@ static enum err_code page_filtered(struct engine *g, struct collection *col,
         if (more) n = room;
         if (n == 0) break;
         struct catalog_item *to = p->rows + p->n;
-        TRY(catalog_items_by_slot(
-            g->catalog, &col->row, &col->row.serving, slots, n, with, a, to, e));
+        TRY(catalog_items_by_slot(g->catalog, &col->row, &p->gen->row, slots, n, with, a, to, e));
         after = slots[n - 1];
         for (size_t i = 0; i < n; i++)
             if (to[i].key.p) p->rows[p->n++] = to[i]; /* gone ones are closed up */
@@ -96,7 +90,6 @@ enum err_code engine_items_page(struct engine *g, struct str collection,
 {
     AUTO_COLLECTION struct collection *col = NULL;
     AUTO_SLOT_SET struct slot_set *set = NULL;
-    struct page_rows p = { .next = -1 };
     struct model_ref model;
     if (limit < 1 || limit > INDEX_K_MAX)
         return err_set_field(
@@ -104,13 +97,15 @@ enum err_code engine_items_page(struct engine *g, struct str collection,
     if (after < -1 || after > UINT32_MAX)
         return err_set_field(e, ERR_INVALID, "/cursor", "the cursor is not one that was given");
     TRY(registry_get(&g->registry, collection, &col, e));
+    AUTO_GENERATION struct generation *gen = collection_generation(col);
+    struct page_rows p = { .gen = gen, .next = -1 };
     if (filter) {
         TRY(evaluate(g, col, filter, deadline_ns, &set, e));
         TRY(page_filtered(g, col, set, after, limit, with, a, &p, e));
     } else {
         TRY(page_all(g, col, after, limit, with, a, &p, e));
     }
-    TRY(model_of(col, a, &model, e));
+    TRY(engine__model_ref(a, gen, &model, e));
     struct item_view *rows = arena_alloc(a, p.n, sizeof *rows);
     if (!rows) return err_set(e, ERR_NOMEM, "out of memory for a page of items");
     for (size_t i = 0; i < p.n; i++)

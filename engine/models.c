@@ -5,18 +5,16 @@
  * subfolder with a config.json is a model. The first folder with a name wins, also when its model does not
  * load: falling through to another model of the same name would change embeddings in silence.
  */
-#include "engine/models.h"
+#include "engine/models_internal.h"
 
 #include "base/fileio.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "base/thread.h"
 
 #include <dirent.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #ifndef KINDRED_SHARE
@@ -30,10 +28,10 @@ static bool is_broken(const struct models *m, const char *name)
     return false;
 }
 
-static const struct model *find_name(const struct models *m, struct str name)
+static struct model *find_name(const struct models *m, struct str name)
 {
     for (size_t i = 0; i < m->n; i++)
-        if (str_eq(m->rows[i].name, name)) return &m->rows[i];
+        if (str_eq(m->rows[i]->name, name)) return m->rows[i];
     return NULL;
 }
 
@@ -48,32 +46,24 @@ static enum err_code note_broken(struct models *m, const char *name, struct err 
     return ERR_OK;
 }
 
-static int64_t modified_ms(const char *dir)
-{
-    AUTO_FREE char *path = path_join(dir, "model.safetensors");
-    struct stat st;
-    if (!path || stat(path, &st) != 0) return 0;
-    return (int64_t)st.st_mtim.tv_sec * 1000 + st.st_mtim.tv_nsec / NS_PER_MS;
-}
-
 static enum err_code add_model(
     struct models *m, const char *dir, struct encoder *enc, struct err *e)
 {
     if (m->n == m->cap) {
         size_t cap = m->cap ? m->cap * 2 : 4;
-        struct model *grown = mem_realloc(m->rows, cap, sizeof *grown);
+        struct model **grown = mem_realloc(m->rows, cap, sizeof *grown);
         if (!grown) return err_set(e, ERR_NOMEM, "out of memory while loading models");
         m->rows = grown;
         m->cap = cap;
     }
+    struct model *row = model__new(dir);
+    if (!row) return err_set(e, ERR_NOMEM, "out of memory while loading models");
     const struct encoder_info *info = encoder_info(enc);
-    m->rows[m->n++] = (struct model){
-        .encoder = enc,
-        .info = info,
-        .name = str_from(info->name),
-        .version = 1,
-        .created_ms = modified_ms(dir),
-    };
+    row->encoder = enc;
+    row->info = info;
+    row->name = row->base = str_from(info->name);
+    row->version = 1;
+    m->rows[m->n++] = row;
     LOG(INFO, "model_loaded", F_STR("model", info->name), F_STR("architecture", info->architecture),
         F_UINT("dimensions", info->dimensions), F_STR("folder", dir));
     return ERR_OK;
@@ -178,12 +168,14 @@ static char *beside_program(const char *tail)
 
 static int by_name(const void *a, const void *b)
 {
-    return strcmp(((const struct model *)a)->name.p, ((const struct model *)b)->name.p);
+    return strcmp((*(struct model *const *)a)->name.p, (*(struct model *const *)b)->name.p);
 }
 
 enum err_code models_load(
     struct models *m, const struct config *cfg, const struct vec_kernels *k, struct err *e)
 {
+    mutex_init(&m->lock, RANK_QUEUE);
+    m->has_lock = true;
     AUTO_FREE char *in_data = path_join(cfg->data, "models");
     AUTO_FREE char *in_tree = beside_program("../../models");
     AUTO_FREE char *in_prefix = beside_program("../share/kindred/models");
@@ -193,8 +185,6 @@ enum err_code models_load(
         if (folders[i] && folders[i][0]) TRY(load_folder(m, cfg, k, folders[i], e));
 
     if (m->n) qsort(m->rows, m->n, sizeof *m->rows, by_name);
-    for (size_t i = 0; i < m->n; i++)
-        m->rows[i].slot = i;
     if (!models_find(m, str_from(cfg->default_model)))
         return err_set(e, ERR_NOT_FOUND,
             "default model \"%s\" is in none of the model folders (--models, %s, " KINDRED_SHARE
@@ -205,16 +195,20 @@ enum err_code models_load(
 
 void models_done(struct models *m)
 {
+    for (size_t i = 0; i < m->n_learned; i++)
+        model_unref(m->learned[i]);
     for (size_t i = 0; i < m->n; i++)
-        encoder_free(m->rows[i].encoder);
+        model__free(m->rows[i]);
     for (size_t i = 0; i < m->n_broken; i++)
         mem_free(m->broken[i]);
+    mem_free(m->learned);
     mem_free(m->rows);
     mem_free(m->broken);
+    if (m->has_lock) mutex_done(&m->lock);
     *m = (struct models){ 0 };
 }
 
-const struct model *models_find(const struct models *m, struct str ref)
+struct model *models_find(const struct models *m, struct str ref)
 {
     if (ref.n > 2 && memcmp(ref.p + ref.n - 2, "@1", 2) == 0) ref.n -= 2;
     return find_name(m, ref);

@@ -42,7 +42,7 @@ static enum err_code vector_of_item(struct search_state *s, struct err *e)
     struct search_op *op = s->op;
     struct catalog_item item;
     enum err_code code = catalog_item_get(op->op.engine->catalog, &s->base.col->row,
-        &s->base.col->row.serving, op->id, ITEM_WITH_VECTOR, op->op.arena, &item, e);
+        &s->base.gen->row, op->id, ITEM_WITH_VECTOR, op->op.arena, &item, e);
     if (code == ERR_NOT_FOUND || (code == ERR_OK && !item.vector))
         return err_set_field(e, ERR_NOT_FOUND, "/id",
             "there is no such item in collection \"%.*s\"", STR_ARG(s->base.col->row.name));
@@ -122,8 +122,8 @@ static enum err_code hydrate(struct search_state *s, struct page *p, struct err 
     if (!slots || !p->items) return err_set(e, ERR_NOMEM, "out of memory for hits");
     for (size_t i = 0; i < n; i++)
         slots[i] = (uint32_t)p->hits[op->offset + i].id;
-    TRY(catalog_items_by_slot(op->op.engine->catalog, &s->base.col->row, &s->base.col->row.serving,
-        slots, n, op->with, a, p->items, e));
+    TRY(catalog_items_by_slot(op->op.engine->catalog, &s->base.col->row, &s->base.gen->row, slots,
+        n, op->with, a, p->items, e));
     p->n_items = n;
     for (size_t i = 0; i < n; i++)
         p->n_gone += p->items[i].key.p == NULL;
@@ -144,6 +144,7 @@ static enum err_code fill_hits(struct search_state *s, const struct page *p, str
             .text = item->text,
             .metadata = item->metadata,
             .score = p->hits[op->offset + i].score,
+            .model_version = s->base.gen->row.model_version,
             .vector = item->vector,
             .n_vector = item->n_vector,
         };
@@ -268,16 +269,16 @@ static enum err_code prepare(struct engine *g, struct search_state *s, struct er
     TRY(check_query(op, e));
     TRY(registry_get(&g->registry, op->collection, &s->base.col, e));
     s->base.gen = collection_generation(s->base.col);
-    if (op->has_model_version && op->model_version != s->base.gen->version)
+    if (op->has_model_version && op->model_version != s->base.gen->row.model_version)
         return err_set_field(e, ERR_VERSION, "/model_version",
             "the query is of model version %lld, collection \"%.*s\" serves version %lld",
             (long long)op->model_version, STR_ARG(s->base.col->row.name),
-            (long long)s->base.gen->version);
+            (long long)s->base.gen->row.model_version);
     if (op->vector) {
-        TRY(collection_vector_check(s->base.col, op->vector, op->n_vector, e));
+        TRY(collection_vector_check(s->base.col, s->base.gen, op->vector, op->n_vector, e));
         s->vector = op->vector;
     }
-    TRY(engine__model_ref(op->op.arena, s->base.col, s->base.gen, &op->model, e));
+    TRY(engine__model_ref(op->op.arena, s->base.gen, &op->model, e));
     TRY(engine__take_search(g, &s->base, e));
     return op->text.p ? prepare_text(g, s, e) : ERR_OK;
 }

@@ -7,7 +7,11 @@
  * "Unchanged" is what a reader saw a moment ago; another write may come in between. So an item without a new
  * vector is put with vector == NULL, and the catalog answers PUT_STALE where its content is another by now.
  * Those items are encoded after all and written in a second round, before the operation is done. In that
- * round every item has its vector, so there is no third.
+ * round every item has its vector.
+ *
+ * The collection may have come to serve another generation meanwhile. When the writer takes the operation up, it
+ * goes over to the one that serves: vectors of the other model are thrown away, and their items are stale too.
+ * So each swap costs an operation that is under way one more round, and what is answered is what was written.
  *
  * Texts longer than the model's limit are stored whole and encoded by their beginning.
  */
@@ -114,7 +118,7 @@ static enum err_code check_item(
                 "collection \"%.*s\" holds vectors, not texts", STR_ARG(col->row.name));
         if (!item->vector)
             return err_set_field(e, ERR_INVALID, "/vector", "the item has no vector");
-        return collection_vector_check(col, item->vector, item->n_vector, e);
+        return collection_vector_check(col, s->base.gen, item->vector, item->n_vector, e);
     }
     if (item->vector)
         return err_set_field(e, ERR_INVALID, "/vector",
@@ -195,7 +199,7 @@ static enum err_code fill_request(struct upsert_state *s, enum item_status which
     struct engine *g = s->op->op.engine;
     struct arena *a = s->op->op.arena;
     struct encode_request *r = &s->encode;
-    size_t n = 0, dim = s->base.col->row.serving.dimensions, floats;
+    size_t n = 0, dim = s->base.gen->row.dimensions, floats;
     *r = (struct encode_request){ 0 };
     for (size_t i = 0; i < s->op->n; i++)
         n += s->items[i].status == which;
@@ -318,14 +322,31 @@ static enum err_code put_item(
     };
     memcpy(put.content_hash, is->content_hash, sizeof put.content_hash);
     memcpy(put.metadata_hash, is->metadata_hash, sizeof put.metadata_hash);
-    TRY(catalog_item_put(c, row, &row->serving, &put, a, &res->put, e));
+    TRY(catalog_item_put(c, row, &s->base.gen->row, &put, a, &res->put, e));
     is->kind = res->put.kind;
+    return ERR_OK;
+}
+
+/* The collection serves another generation than the texts were encoded for. */
+static enum err_code go_over(struct upsert_state *s, struct generation *serving, struct err *e)
+{
+    TRY(engine__model_ref(s->op->op.arena, serving, &s->op->model, e));
+    generation_ref(serving);
+    generation_unref(s->base.gen);
+    s->base.gen = serving;
+    for (size_t i = 0; i < s->op->n; i++) {
+        if (s->items[i].status != ITEM_TO_WRITE || !s->items[i].vector) continue;
+        s->items[i].status = ITEM_STALE;
+        s->items[i].vector = NULL;
+    }
     return ERR_OK;
 }
 
 static enum err_code upsert_apply(struct write_task *t, struct arena *a, struct err *e)
 {
     struct upsert_state *s = container_of(t, struct upsert_state, task);
+    struct generation *serving = writer_generation(s->base.col);
+    if (s->base.gen != serving) TRY(go_over(s, serving, e));
     s->n_results = 0;
     s->results = arena_alloc(a, s->op->n, sizeof *s->results);
     if (!s->results) return err_set(e, ERR_NOMEM, "out of memory for a write");
@@ -348,8 +369,8 @@ static void upsert_publish(struct write_task *t)
         const float *given = s->op->items[res->at].vector;
         is->status = res->put.kind == PUT_STALE ? ITEM_STALE : ITEM_DONE;
         if (res->put.kind != PUT_NEW && res->put.kind != PUT_REPLACED) continue;
-        writer_publish_put(&g->writer, s->base.col, s->base.gen, &res->put,
-            given ? given : is->vector, res->values, res->n_values);
+        writer_publish_put(&g->writer, s->base.col, &res->put, given ? given : is->vector,
+            res->values, res->n_values);
         written |= res->put.vector_written;
     }
     if (written) linker_schedule(&g->linker, s->base.gen);
@@ -472,7 +493,7 @@ static enum err_code submit(struct engine *g, struct upsert_op *op, struct err *
         return err_set(e, ERR_NOT_FOUND, "collection \"%.*s\" was deleted and made again",
             STR_ARG(op->collection));
     s->base.gen = collection_generation(s->base.col);
-    TRY(engine__model_ref(op->op.arena, s->base.col, s->base.gen, &op->model, e));
+    TRY(engine__model_ref(op->op.arena, s->base.gen, &op->model, e));
     for (size_t i = 0; i < op->n; i++)
         if (op->items[i].text.p) tokens += encode_cost(op->items[i].text);
     TRY(engine__take_write(g, &s->base, op->n, e));

@@ -74,13 +74,20 @@ void writer_push(struct writer *w, enum queue_lane lane, struct write_task *t);
 /** Wake the writer if it waits for a graph. Any thread. */
 void writer_nudge(struct writer *w);
 
-/* From `publish`, on the writer thread. vector NULL: only the metadata changed. */
+/** The generation that serves, for the writer thread, which alone changes it: borrowed until its turn ends. */
+static inline struct generation *writer_generation(const struct collection *col)
+{
+    return col->generation;
+}
+
+/* From `publish`, on the writer thread: into the generation that serves. vector NULL: only the metadata
+ * changed. */
 struct catalog_put_result;
-void writer_publish_put(struct writer *w, struct collection *col, struct generation *gen,
+void writer_publish_put(struct writer *w, struct collection *col,
     const struct catalog_put_result *put, const float *vector, const struct field_value *values,
     size_t n_values);
-void writer_publish_delete(struct writer *w, struct collection *col, struct generation *gen,
-    const struct catalog_put_result *del);
+void writer_publish_delete(
+    struct writer *w, struct collection *col, const struct catalog_put_result *del);
 
 /** Repair what a lack of memory left out of index and columns (dirty.c). */
 void writer__mark_dirty(struct writer *w, struct collection *col, int64_t seq, bool columns);

@@ -8,6 +8,7 @@
 #include "base/err.h"
 
 struct engine;
-/** Blocking; not from the writer, search, encode or link threads. Returns what `call` returned. */
+/** Blocking; not from the writer, search, encode or link threads, and not after writer_stop. Returns what `call`
+ * returned. */
 MUST_USE enum err_code writer_call(struct engine *g,
     enum err_code (*call)(struct engine *g, void *arg, struct err *e), void *arg, struct err *e);

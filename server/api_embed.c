@@ -62,7 +62,7 @@ enum err_code api_embed(struct exchange *x, struct err *e)
     struct model_info info;
 
     TRY(exchange_read_json(x, &embed_spec, &b, e));
-    if (b.model.p && engine_model_find(x->engine, b.model, &info, e) != ERR_OK)
+    if (b.model.p && engine_model_find(x->engine, b.model, x->arena, &info, e) != ERR_OK)
         return err_set_field(e, ERR_NOT_FOUND, "/model", "there is no model \"%.*s\"",
             (int)(b.model.n < 100 ? b.model.n : 100), b.model.p);
 

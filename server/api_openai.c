@@ -62,7 +62,7 @@ static enum err_code openai_render(struct exchange *x, const struct embed_call *
 static enum err_code find_model(
     struct exchange *x, struct str name, struct model_info *ret, struct err *e)
 {
-    if (engine_model_find(x->engine, name, ret, e) == ERR_OK) return ERR_OK;
+    if (engine_model_find(x->engine, name, x->arena, ret, e) == ERR_OK) return ERR_OK;
     return err_set_field(e, ERR_NOT_FOUND, "/model", "The model `%.*s` does not exist",
         (int)(name.n < 100 ? name.n : 100), name.p ? name.p : "");
 }

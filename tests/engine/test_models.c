@@ -47,13 +47,13 @@ START_TEST(first_folder_wins)
     size_t n;
     CALL c;
     call_init(&c);
-    ck_assert_ok(engine_model_find(r.g, STR("tiny@1"), &info, &e), &e);
+    ck_assert_ok(engine_model_find(r.g, STR("tiny@1"), c.arena, &info, &e), &e);
     ck_assert_uint_eq(info.dimensions, RIG_DIM);
     ck_assert_int_eq(info.version, 1);
     ck_assert_int_gt(info.created_ms, 0);
-    ck_assert_ok(engine_model_find(r.g, STR("second"), &info, &e), &e);
+    ck_assert_ok(engine_model_find(r.g, STR("second"), c.arena, &info, &e), &e);
     ck_assert_uint_eq(info.dimensions, 24);
-    ck_assert_err(engine_model_find(r.g, STR("second@2"), &info, &e), ERR_NOT_FOUND);
+    ck_assert_err(engine_model_find(r.g, STR("second@2"), c.arena, &info, &e), ERR_NOT_FOUND);
     ck_assert_ok(engine_models(r.g, c.arena, &rows, &n, &e), &e);
     ck_assert_uint_ge(n, 2); /* what is installed on the machine counts too */
     for (size_t i = 1; i < n; i++)
@@ -72,8 +72,10 @@ START_TEST(a_broken_one_is_left_out)
     rig_open(&r);
     struct err e = ERR_INIT;
     struct model_info info;
-    ck_assert_err(engine_model_find(r.g, STR("hurt"), &info, &e), ERR_NOT_FOUND);
-    ck_assert_ok(engine_model_find(r.g, STR("tiny"), &info, &e), &e);
+    CALL c;
+    call_init(&c);
+    ck_assert_err(engine_model_find(r.g, STR("hurt"), c.arena, &info, &e), ERR_NOT_FOUND);
+    ck_assert_ok(engine_model_find(r.g, STR("tiny"), c.arena, &info, &e), &e);
 }
 END_TEST
 
