@@ -34,7 +34,6 @@ void gemm(bool ta, bool tb, size_t M, size_t N, size_t K, real_t alpha, const re
     const real_t *restrict b, real_t beta, real_t *restrict c)
 {
     if (!M || !N) return;
-    if (!K) alpha = 0;
     set_threads_once();
     /* The length of a stored row may not be 0, even where there is none. */
     blasint lda = to_blas(ta ? M : K ? K : 1), ldb = to_blas(tb ? K ? K : 1 : N);
