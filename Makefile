@@ -103,7 +103,7 @@ OBJS_bench := $(call objects,$(filter-out bench/bench_%.c,$(wildcard bench/*.c))
 COMMIT = $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 
 # ---- entry points ---------------------------------------------------------------------------
-.PHONY: all help deps deps-test tests run-tests check check-grad check-asan check-tsan check-oom check-kill check-preload \
+.PHONY: all help deps deps-test tests run-tests check check-grad check-asan check-tsan check-oom check-kill check-preload check-learn \
 	check-clients demo demo-learn format lint clean install FORCE
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
@@ -123,6 +123,7 @@ help:
 	@echo 'make check-tsan      the tests under ThreadSanitizer'
 	@echo 'make check-oom       tests that fail every allocation in turn'
 	@echo 'make check-kill      kill -9 in the middle of an import, again and again'
+	@echo 'make check-learn     train, promote, roll back under load; kill -9 at random moments of runs (20 minutes)'
 	@echo 'make check-preload   is there an fdatasync between a write and its acknowledgement?'
 	@echo 'make check-clients   the stock OpenAI clients of Python and Node'
 	@echo 'make bench-NAME      NAME: $(BENCHES)'
@@ -169,6 +170,14 @@ check-preload: deps-test
 	@$(SUB) all $(B)/tests/test_slow $(B)/preload_trace.so
 	@KINDRED_BIN=$(abspath $(BINARY)) KINDRED_TRACE_LIB=$(abspath $(B)/preload_trace.so) \
 		tools/run_tests.sh $(B) $(B)/tests/test_slow -- fsync
+# Learning under load: real items where diatheke and its texts are installed.
+check-learn: deps-test
+	@tools/deps.sh demo-learn
+	@$(SUB) all $(B)/tests/test_slow $(B)/verses.ndjson
+	@KINDRED_BIN=$(abspath $(BINARY)) KINDRED_ITEMS=$(abspath $(B)/verses.ndjson) \
+		tools/run_tests.sh $(B) $(B)/tests/test_slow -- learn_load learn_kill
+$(B)/verses.ndjson: tools/verses_ndjson.awk tools/verses.sh
+	@tools/verses.sh $@
 check-clients: deps-test
 	@$(SUB) all
 	@tools/check_clients.sh $(B)

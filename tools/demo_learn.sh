@@ -16,13 +16,7 @@ items=$data/verses.ndjson
 mkdir -p "$data"
 if [ ! -s "$items" ]; then
     say "0. Two translations of one book: Debian's sword-text-kjv (1769) and sword-text-web (2015)"
-    all="Genesis 1:1-Revelation of John 22:21"
-    diatheke -b engKJV2006eb -f plain -k "$all" >"$data/old.txt" &
-    reading=$!
-    diatheke -b engWEB2015eb -f plain -k "$all" >"$data/new.txt"
-    wait $reading
-    awk -f tools/verses_ndjson.awk "$data/old.txt" "$data/new.txt" >"$items.part"
-    mv "$items.part" "$items"
+    tools/verses.sh "$items"
 fi
 total=$(wc -l <"$items")
 
