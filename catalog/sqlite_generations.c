@@ -199,9 +199,10 @@ static enum err_code vector_put(struct conn *cn, int64_t collection_id,
         put->written = row && sqlite3_column_int64(item, 0) == put->seq;
     }
     if (!put->written) return ERR_OK;
-    AUTO_STMT sqlite3_stmt *s = catalog__stmt(cn, STMT_VECTOR_STORE);
+    AUTO_STMT sqlite3_stmt *s =
+        catalog__stmt(cn, put->vector ? STMT_VECTOR_STORE : STMT_VECTOR_REMOVE);
     catalog__bind_int(s, 1, catalog__row_id(gen->id, put->slot));
-    catalog__bind_blob(s, 2, put->vector, gen->dimensions * sizeof *put->vector);
+    if (put->vector) catalog__bind_blob(s, 2, put->vector, gen->dimensions * sizeof *put->vector);
     return catalog__run(cn, s, e, "writing a vector");
 }
 
