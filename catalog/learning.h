@@ -202,6 +202,30 @@ MUST_USE enum err_code catalog_feedback_page(struct catalog *c,
 MUST_USE enum err_code catalog_feedback_count(
     struct catalog *c, const struct catalog_collection *col, size_t *ret_n, struct err *e);
 
+/* ---- texts and values to learn from ---- */
+
+enum { CATALOG_PATHS_MAX = 2, CATALOG_PATH_VALUES_MAX = 8 };
+struct catalog_values_query {
+    int64_t after; /* items with a larger slot; first page: -1 */
+    size_t limit;
+    const struct str *paths; /* [n_paths], into the metadata: "a.b" */
+    size_t n_paths;          /* ≤ CATALOG_PATHS_MAX */
+    bool with_text;
+    size_t bytes_max; /* texts and values are cut there, at the end of a character */
+};
+struct catalog_values {
+    uint32_t slot;
+    struct str text; /* p == NULL: none, or not asked for */
+    /* what is at each path: a string; a number as JSON writes it; true or false; of a list the first
+     * CATALOG_PATH_VALUES_MAX of these; nothing where there is nothing, null or an object */
+    const struct str *values[CATALOG_PATHS_MAX];
+    size_t n_values[CATALOG_PATHS_MAX];
+};
+/** A page of items, ascending by slot. INVALID: a path; CORRUPT: stored metadata is no JSON. */
+MUST_USE enum err_code catalog_values_page(struct catalog *c, const struct catalog_collection *col,
+    const struct catalog_values_query *q, struct arena *a, struct catalog_values **ret_rows,
+    size_t *ret_n, struct err *e);
+
 /* ---- reading beside a server ---- */
 
 /** Open an existing catalog for reading, in another process than its server: takes no lock, writes nothing,
