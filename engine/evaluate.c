@@ -1,36 +1,47 @@
 #include "engine/evaluate.h"
 
+#include "base/fileio.h"
 #include "base/mem.h"
 #include "base/thread.h"
+#include "core/eval/general.h"
 #include "core/model/encoder.h"
 #include "engine/models.h"
 
 #include <stdlib.h>
 #include <string.h>
 
+/* ---- reading ---- */
+
+/* Query i, or left sentence i, belongs to document target[i]. */
 struct cases {
     float *scores; /* sts */
-    struct str *left, *right;
-    size_t n, cap;
+    struct str *queries;
+    size_t *target;
+    size_t n;
+    struct str *docs;
+    size_t n_docs, cap; /* cap: of all four */
 };
 
 static void cases_done(struct cases *c)
 {
     mem_free(c->scores);
-    mem_free(c->left);
-    mem_free(c->right);
+    mem_free(c->queries);
+    mem_free(c->target);
+    mem_free(c->docs);
 }
 
 static enum err_code cases_grow(struct cases *c, struct err *e)
 {
     size_t cap = c->cap ? c->cap * 2 : 1024;
-    void *scores, *left, *right;
+    void *scores, *queries, *target, *docs;
 
-    if (c->n < c->cap) return ERR_OK;
+    if (c->n_docs < c->cap) return ERR_OK;
     if ((scores = mem_realloc(c->scores, cap, sizeof *c->scores))) c->scores = scores;
-    if ((left = mem_realloc(c->left, cap, sizeof *c->left))) c->left = left;
-    if ((right = mem_realloc(c->right, cap, sizeof *c->right))) c->right = right;
-    if (!scores || !left || !right) return err_set(e, ERR_NOMEM, "no memory for %zu cases", cap);
+    if ((queries = mem_realloc(c->queries, cap, sizeof *c->queries))) c->queries = queries;
+    if ((target = mem_realloc(c->target, cap, sizeof *c->target))) c->target = target;
+    if ((docs = mem_realloc(c->docs, cap, sizeof *c->docs))) c->docs = docs;
+    if (!scores || !queries || !target || !docs)
+        return err_set(e, ERR_NOMEM, "no memory for %zu cases", cap);
     c->cap = cap;
     return ERR_OK;
 }
@@ -38,7 +49,7 @@ static enum err_code cases_grow(struct cases *c, struct err *e)
 /* Cut the text before the next tab, or all of it; false if there is no tab. */
 static bool cut_tab(struct str *rest, struct str *ret)
 {
-    const char *tab = memchr(rest->p, '\t', rest->n);
+    const char *tab = rest->n ? memchr(rest->p, '\t', rest->n) : NULL;
 
     if (!tab) return false;
     *ret = (struct str){ rest->p, (size_t)(tab - rest->p) };
@@ -58,36 +69,38 @@ static bool parse_score(struct str s, float *ret)
     return *end == '\0';
 }
 
-static enum err_code read_case(
-    struct cases *c, const struct eval_request *rq, struct str line, struct err *e)
+static enum err_code read_case(struct cases *c, enum eval_task task, struct str line, struct err *e)
 {
-    struct str score;
+    struct str score, query;
 
     TRY(cases_grow(c, e));
     if (line.n && line.p[line.n - 1] == '\r') line.n--;
-    if (rq->task == EVAL_STS) {
-        if (!cut_tab(&line, &score) || !parse_score(score, &c->scores[c->n]))
-            return err_set(e, ERR_INVALID, "expected score TAB sentence TAB sentence");
-    }
-    if (!cut_tab(&line, &c->left[c->n]) || memchr(line.p, '\t', line.n))
+    if (task != EVAL_RETRIEVAL &&
+        (!cut_tab(&line, &score) || !parse_score(score, &c->scores[c->n])))
+        return err_set(e, ERR_INVALID, "expected score TAB sentence TAB sentence");
+    if (!cut_tab(&line, &query) || memchr(line.p, '\t', line.n))
         return err_set(e, ERR_INVALID,
-            rq->task == EVAL_STS ? "expected score TAB sentence TAB sentence"
-                                 : "expected query TAB document");
-    c->right[c->n++] = line;
+            task == EVAL_RETRIEVAL ? "expected query TAB document"
+                                   : "expected score TAB sentence TAB sentence");
+    c->docs[c->n_docs++] = line;
+    if (task == EVAL_RETRIEVAL && query.n == 0) return ERR_OK;
+    c->queries[c->n] = query;
+    c->target[c->n++] = c->n_docs - 1;
     return ERR_OK;
 }
 
-static enum err_code read_cases(struct cases *c, const struct eval_request *rq, struct err *e)
+static enum err_code read_cases(
+    struct cases *c, enum eval_task task, struct str data, size_t every, struct err *e)
 {
-    size_t every = rq->every ? rq->every : 1, line_no = 0;
-    const char *p = rq->data.p, *end = p + rq->data.n;
+    size_t line_no = 0;
+    const char *p = data.p, *end = p + data.n;
 
     for (; p < end; line_no++) {
         const char *newline = memchr(p, '\n', (size_t)(end - p));
         const char *stop = newline ? newline : end;
 
-        if (line_no % every == 0 &&
-            read_case(c, rq, (struct str){ p, (size_t)(stop - p) }, e) != ERR_OK)
+        if (line_no % (every ? every : 1) == 0 &&
+            read_case(c, task, (struct str){ p, (size_t)(stop - p) }, e) != ERR_OK)
             return err_wrap(e, "line %zu", line_no + 1);
         p = newline ? newline + 1 : end;
     }
@@ -95,88 +108,157 @@ static enum err_code read_cases(struct cases *c, const struct eval_request *rq, 
     return ERR_OK;
 }
 
-static enum err_code encode_all(struct encoder_workspace *w, const struct str *texts, size_t n,
-    size_t dim, enum encode_kind kind, float *out, struct err *e)
-{
-    for (size_t i = 0; i < n; i++)
-        if (encoder_encode_text(w, texts[i], kind, out + i * dim, e) != ERR_OK)
-            return err_wrap(e, "case %zu", i + 1);
-    return ERR_OK;
-}
-
-static enum err_code judge(const struct eval_request *rq, const struct cases *c, const float *left,
-    const float *right, size_t dim, struct eval_report *r, struct err *e)
-{
-    const struct vec_kernels *k = vec_select(VEC_BEST);
-
-    if (rq->task == EVAL_STS) {
-        AUTO_FREE float *cosines = mem_alloc(c->n, sizeof *cosines);
-        if (!cosines) return err_set(e, ERR_NOMEM, "no memory for %zu cosines", c->n);
-        for (size_t i = 0; i < c->n; i++)
-            cosines[i] = k->dot(left + i * dim, right + i * dim, dim);
-        return rank_spearman(cosines, c->scores, c->n, &r->spearman, e);
-    }
-    AUTO_FREE size_t *target = mem_alloc(c->n, sizeof *target);
-    if (!target) return err_set(e, ERR_NOMEM, "no memory for %zu cases", c->n);
-    for (size_t i = 0; i < c->n; i++)
-        target[i] = i;
-    return rank_retrieval_eval(left, c->n, right, c->n, dim, target, &r->retrieval, e);
-}
-
-static void workspace_free(struct encoder_workspace **w)
-{
-    encoder_workspace_free(*w);
-}
+/* ---- the model ---- */
 
 /* The encoder to judge: one loaded from its folder, or one of the models that a server would have. */
 struct subject {
     struct encoder *own;
     struct models models;
-    const struct encoder *encoder;
+    struct encoder_workspace *w;
+    size_t dimensions;
 };
 
 static void subject_done(struct subject *s)
 {
+    encoder_workspace_free(s->w);
     encoder_free(s->own);
     models_done(&s->models);
 }
 
-static enum err_code subject_init(struct subject *s, const struct eval_request *rq, struct err *e)
+/* model: a folder, or a name; NULL: the default model. */
+static enum err_code subject_init(
+    struct subject *s, const char *model, const struct config *cfg, struct err *e)
+{
+    const struct vec_kernels *k = vec_select(VEC_BEST);
+    AUTO_FREE char *config_path = path_join(model ? model : "", "config.json");
+    const struct encoder *encoder;
+
+    if (!config_path) return err_set(e, ERR_NOMEM, "out of memory");
+    if (model && (!cfg || file_exists(config_path))) {
+        TRY(encoder_load(model, k, &s->own, e));
+        encoder = s->own;
+    } else {
+        /* The one that is asked for has to load; the default model need not. */
+        struct config asked = *cfg;
+        AUTO_FREE char *name = mem_strdup(model ? model : cfg->default_model);
+        if (!name) return err_set(e, ERR_NOMEM, "out of memory");
+        asked.default_model = name;
+        TRY(models_load(&s->models, &asked, k, e));
+        encoder = models_find(&s->models, str_from(name))->encoder;
+    }
+    s->dimensions = encoder_info(encoder)->dimensions;
+    return encoder_workspace_new(encoder, &s->w, e);
+}
+
+/* ---- judging ---- */
+
+/* Unit vectors, out [n, dimensions]; adds to *unknown. */
+static enum err_code encode_all(struct subject *s, const struct str *texts, size_t n,
+    enum encode_kind kind, float *out, size_t *unknown, struct err *e)
 {
     const struct vec_kernels *k = vec_select(VEC_BEST);
 
-    if (rq->model_dir) {
-        TRY(encoder_load(rq->model_dir, k, &s->own, e));
-        s->encoder = s->own;
-        return ERR_OK;
+    for (size_t i = 0; i < n; i++) {
+        float *row = out + i * s->dimensions;
+        enum err_code code = encoder_encode_text(s->w, texts[i], kind, row, e);
+        if (code == ERR_EMPTY) {
+            memset(row, 0, s->dimensions * sizeof *row);
+            ++*unknown;
+            continue;
+        }
+        if (code != ERR_OK)
+            return err_wrap(e, "%s %zu", kind == ENCODE_QUERY ? "query" : "document", i + 1);
+        vec_normalize(k, row, row, s->dimensions);
     }
-    TRY(models_load(&s->models, rq->cfg, k, e));
-    s->encoder = models_find(&s->models, str_from(rq->cfg->default_model))->encoder;
+    return ERR_OK;
+}
+
+static enum err_code correlate(const struct cases *c, const float *left, const float *right,
+    size_t dim, double *ret_rho, struct err *e)
+{
+    const struct vec_kernels *k = vec_select(VEC_BEST);
+    AUTO_FREE float *cosines = mem_alloc(c->n, sizeof *cosines);
+
+    if (!cosines) return err_set(e, ERR_NOMEM, "no memory for %zu cosines", c->n);
+    for (size_t i = 0; i < c->n; i++)
+        cosines[i] = k->dot(left + i * dim, right + c->target[i] * dim, dim);
+    return rank_spearman(cosines, c->scores, c->n, ret_rho, e);
+}
+
+/* *ret_ranks [r->cases]: retrieval only, else NULL; the caller's. */
+static enum err_code judge(struct subject *s, enum eval_task task, struct str data, size_t every,
+    struct eval_report *ret, uint32_t **ret_ranks, struct err *e)
+{
+    AUTO(cases_done) struct cases c = { .n = 0 };
+    AUTO_FREE float *vectors = NULL;
+    AUTO_FREE uint32_t *ranks = NULL;
+    size_t values, dim = s->dimensions;
+    struct eval_report r = { .dimensions = dim };
+    int64_t start_ns;
+
+    TRY(read_cases(&c, task, task == EVAL_GENERAL ? general_text() : data, every, e));
+    r.cases = c.n;
+    r.documents = c.n_docs;
+    if (!mem_mul(dim, c.n + c.n_docs, &values) || !(vectors = mem_alloc(values, sizeof *vectors)) ||
+        !(ranks = mem_alloc(c.n, sizeof *ranks)))
+        return err_set(e, ERR_NOMEM, "no memory for %zu vectors", c.n + c.n_docs);
+    float *docs = vectors + c.n * dim;
+    start_ns = time_mono_ns();
+    TRY(encode_all(s, c.queries, c.n, ENCODE_QUERY, vectors, &r.unknown, e));
+    TRY(encode_all(s, c.docs, c.n_docs, ENCODE_DOCUMENT, docs, &r.unknown, e));
+    r.encode_seconds = (double)(time_mono_ns() - start_ns) / 1e9;
+    if (task == EVAL_RETRIEVAL) {
+        TRY(rank_retrieval_ranks(vectors, c.n, docs, c.n_docs, dim, c.target, ranks, e));
+        rank_retrieval_mean(ranks, c.n, &r.retrieval);
+        *ret_ranks = steal_ptr(&ranks);
+    } else if (r.unknown < c.n + c.n_docs) {
+        TRY(correlate(&c, vectors, docs, dim, &r.spearman, e));
+    } else if (task == EVAL_STS) {
+        return err_set(e, ERR_UNPROCESSABLE, "the model knows no word of the file");
+    } /* else a model of another language: 0, before and after */
+    *ret = r;
     return ERR_OK;
 }
 
 enum err_code evaluate(const struct eval_request *rq, struct eval_report *ret, struct err *e)
 {
-    AUTO(cases_done) struct cases c = { .n = 0 };
-    AUTO(subject_done) struct subject subject = { .own = NULL };
-    AUTO(workspace_free) struct encoder_workspace *w = NULL;
-    AUTO_FREE float *vectors = NULL;
-    struct eval_report r = { .cases = 0 };
-    int64_t start_ns;
-    size_t values, dim;
+    AUTO(subject_done) struct subject s = { .own = NULL };
+    AUTO_FREE uint32_t *ranks = NULL;
 
-    TRY(read_cases(&c, rq, e));
-    TRY(subject_init(&subject, rq, e));
-    TRY(encoder_workspace_new(subject.encoder, &w, e));
-    r.cases = c.n;
-    r.dimensions = dim = encoder_info(subject.encoder)->dimensions;
-    if (!mem_mul(2 * dim, c.n, &values) || !(vectors = mem_alloc(values, sizeof *vectors)))
-        return err_set(e, ERR_NOMEM, "no memory for %zu vectors", 2 * c.n);
-    start_ns = time_mono_ns();
-    TRY(encode_all(w, c.left, c.n, dim, ENCODE_QUERY, vectors, e));
-    TRY(encode_all(w, c.right, c.n, dim, ENCODE_DOCUMENT, vectors + c.n * dim, e));
-    r.encode_seconds = (double)(time_mono_ns() - start_ns) / 1e9;
-    TRY(judge(rq, &c, vectors, vectors + c.n * dim, dim, &r, e));
+    TRY(subject_init(&s, rq->model_dir, rq->cfg, e));
+    return judge(&s, rq->task, rq->data, rq->every, ret, &ranks, e);
+}
+
+/* One of the two models: on the file and on the anchor set. */
+static enum err_code judge_side(const struct eval_gate_request *rq, const char *model,
+    struct eval_report *on_file, double *general, uint32_t **ret_ranks, struct err *e)
+{
+    AUTO(subject_done) struct subject s = { .own = NULL };
+    AUTO_FREE uint32_t *none = NULL;
+    struct eval_report r;
+
+    TRY(subject_init(&s, model, rq->cfg, e));
+    TRY(judge(&s, EVAL_GENERAL, (struct str){ NULL, 0 }, 1, &r, &none, e));
+    *general = r.spearman;
+    return judge(&s, EVAL_RETRIEVAL, rq->data, rq->every, on_file, ret_ranks, e);
+}
+
+enum err_code evaluate_gate(
+    const struct eval_gate_request *rq, struct eval_gate_report *ret, struct err *e)
+{
+    AUTO_FREE uint32_t *before = NULL;
+    AUTO_FREE uint32_t *after = NULL;
+    struct eval_report first, second;
+    struct eval_gate_report r;
+    double general_before, general_after;
+
+    TRY(judge_side(rq, rq->before, &first, &general_before, &before, e));
+    TRY(judge_side(rq, rq->after, &second, &general_after, &after, e));
+    TRY(gate_judge(
+        before, after, first.cases, general_before, general_after, &rq->gate, &r.gate, e));
+    r.documents = second.documents;
+    r.dimensions = second.dimensions;
+    r.encode_seconds = first.encode_seconds + second.encode_seconds;
     *ret = r;
     return ERR_OK;
 }
