@@ -39,6 +39,7 @@ struct engine {
     struct pool pool;
     struct writer writer;
     struct linker linker;
+    struct runs *runs; /* runs.h; locks for itself */
 
     struct gate search_gate;             /* searches and reads under way */
     struct gate write_gate;              /* items of writes under way */
