@@ -11,6 +11,8 @@
 int cmd_import(int argc, char **argv);
 /** Judge a model on a file of sentence pairs; prints JSON. */
 int cmd_eval(int argc, char **argv);
+/** Train a model on files; writes a model folder. */
+int cmd_train(int argc, char **argv);
 /** Print the settings: --markdown is docs/config.md. */
 int cmd_config(int argc, char **argv);
 /** Run the server until SIGTERM or SIGINT, then drain. */

@@ -3,6 +3,7 @@
 #include "base/fileio.h"
 #include "base/mem.h"
 #include "tests/http/http_test.h"
+#include "tests/support/tiny_model.h"
 #include "tests/support/tmpdir.h"
 
 #include <stdio.h>
@@ -63,6 +64,18 @@ static const struct {
     { "eval --help", 0, "retrieval" },
     { "eval --model x", 2, "usage: kindred eval" },
     { "eval --model text-small --task sts --data /nowhere.tsv", 1, "/nowhere.tsv" },
+    { "train --help", 0, "--token-dropout X" },
+    { "train", 2, "usage: kindred train" },
+    { "train --model x --out y", 2, "usage: kindred train" },
+    { "train --colour x", 2, "there is no flag --colour" },
+    { "train --pairs a --steps", 2, "--steps needs N" },
+    { "train --pairs a --steps many", 2, "--steps needs a whole number" },
+    { "train --pairs a --warmup=1.5", 2, "--warmup needs a number from 0 to 1" },
+    { "train --pairs a --rate -1", 2, "--rate needs a number, 0 or more" },
+    { "train --pairs a:0", 2, "--pairs needs FILE[:WEIGHT]" },
+    { "train --taught a", 2, "--taught needs TEXTS:VECTORS.npy" },
+    { "train --pairs a --threads 0", 2, "--threads needs 1 to 256" },
+    { "train --model /nowhere/m --out /nowhere/o --pairs a", 1, "/nowhere/m" },
     { "config --help", 0, "usage: kindred config" },
     { "config", 0, "--index-ef-search" },
     { "config --html", 2, "unknown argument" },
@@ -138,12 +151,90 @@ START_TEST(judges_a_model_on_a_file)
 }
 END_TEST
 
+/* Word i belongs to word i + 100. */
+static void write_word_pairs(const struct tmpdir *dir, char path[256])
+{
+    struct buf b = BUF_INIT(0);
+
+    for (int i = 0; i < 100; i++)
+        buf_printf(&b, "w%d\tw%d\n", i, i + 100);
+    write_text(dir, "a:pairs.tsv", b.p, path);
+    buf_done(&b);
+}
+
+START_TEST(trains_a_model_on_a_file)
+{
+    struct tmpdir dir;
+    char pairs[TMPDIR_PATH_BYTES], args[2048];
+
+    tmpdir_make(&dir);
+    tiny_model_write(dir.path, "tiny", 16, 1);
+    write_word_pairs(&dir, pairs);
+    snprintf(args, sizeof args,
+        "train --model %s/tiny --out %s/out/ --pairs %s --pairs %s:0.5 --steps 60 --batch 64 "
+        "--rate 0.1 "
+        "--anchor-weight 0",
+        dir.path, dir.path, pairs, pairs);
+    expect_run(args, 0, "60 steps on 200 pairs");
+    expect_run(args, 1, "is there already");
+    snprintf(args, sizeof args, "eval --model %s/out --task retrieval --data %s", dir.path, pairs);
+    expect_run(args, 0, "\"recall_at_1\": 1.0000");
+    snprintf(args, sizeof args, "train --model tiny --models %s --out %s/out2 --pairs %s --steps 2",
+        dir.path, dir.path, pairs);
+    expect_run(args, 0, "2 steps on 100 pairs");
+    tmpdir_remove(&dir);
+}
+END_TEST
+
+/* The same weights as without a stop in between. */
+START_TEST(goes_on_where_a_signal_stopped_it)
+{
+    struct tmpdir dir;
+    char pairs[TMPDIR_PATH_BYTES], path[TMPDIR_PATH_BYTES], args[2048];
+    char *whole = NULL, *parts = NULL;
+    size_t n_whole, n_parts;
+    struct err e = ERR_INIT;
+
+    tmpdir_make(&dir);
+    tiny_model_write(dir.path, "tiny", 16, 1);
+    write_word_pairs(&dir, pairs);
+    snprintf(args, sizeof args,
+        "train --model %s/tiny --out %s/whole --pairs %s --steps 20000 --batch 64", dir.path,
+        dir.path, pairs);
+    expect_run(args, 0, "20000 steps");
+    /* The shell that runs this is the parent of the program, which it sends the signal to. */
+    snprintf(args, sizeof args,
+        "train --model %s/tiny --out %s/parts --pairs %s --steps 20000 --batch 64 2>&1 & "
+        "pid=$!; until test -s %s/parts.work/log.csv; do sleep 0.02; done; kill -TERM $pid; wait "
+        "$pid",
+        dir.path, dir.path, pairs, dir.path);
+    expect_run(args, 128 + 15, "--resume goes on");
+    snprintf(args, sizeof args,
+        "train --model %s/tiny --out %s/parts --pairs %s --steps 20000 --batch 64 --resume",
+        dir.path, dir.path, pairs);
+    expect_run(args, 0, "20000 steps");
+    ck_assert_ok(file_read(tmpdir_file(&dir, "whole/model.safetensors", path), OUTPUT_BYTES_MAX,
+                     &whole, &n_whole, &e),
+        &e);
+    ck_assert_ok(file_read(tmpdir_file(&dir, "parts/model.safetensors", path), OUTPUT_BYTES_MAX,
+                     &parts, &n_parts, &e),
+        &e);
+    ck_assert_mem_eq(whole, parts, n_whole);
+    ck_assert_uint_eq(n_whole, n_parts);
+    mem_free(whole);
+    mem_free(parts);
+    tmpdir_remove(&dir);
+}
+END_TEST
+
 TEST_SUITE(cli)
 {
     TCase *tc = tcase_create("usage");
     tcase_set_timeout(tc, 60);
     tcase_add_loop_test(tc, says_how_it_is_used, 0, (int)(sizeof usages / sizeof usages[0]));
     tcase_add_test(tc, judges_a_model_on_a_file);
+    tcase_add_test(tc, trains_a_model_on_a_file);
+    tcase_add_test(tc, goes_on_where_a_signal_stopped_it);
     suite_add_tcase(s, tc);
 
     tc = tcase_create("server");
