@@ -229,13 +229,11 @@ static enum err_code write_checkpoint(struct run *r, struct err *e)
 static void fit_to_time(struct run *r)
 {
     struct train_state *s = &r->state;
-    const double slack = s->fitted ? 1.05 : 1;
-    if (r->o->max_seconds <= 0 || s->step < STEPS_BEFORE_FIT) return;
-    double left = fmax(0, r->o->max_seconds - s->seconds);
-    double each = s->seconds / (double)s->step,
-           all = s->seconds + each * (double)(s->steps - s->step);
-    if (all <= r->o->max_seconds * slack) return;
-    s->steps = s->step + (int64_t)(left / each);
+    const double limit = r->o->max_seconds, slack = s->fitted ? 1.05 : 1;
+    if (limit <= 0 || (s->step < STEPS_BEFORE_FIT && s->seconds < limit / STEPS_BEFORE_FIT)) return;
+    double each = s->seconds / (double)s->step;
+    if (s->seconds + each * (double)(s->steps - s->step) <= limit * slack) return;
+    s->steps = s->step + (int64_t)(fmax(0, limit - s->seconds) / each);
     s->fitted = true;
 }
 
@@ -293,7 +291,7 @@ static enum err_code train(struct run *r, struct err *e)
         s->seconds += after - before;
         s->window.seconds += after - before;
         before = after;
-        if (s->step == STEPS_BEFORE_FIT || s->step % r->o->log_every == 0) fit_to_time(r);
+        fit_to_time(r);
         if (s->step % r->o->log_every == 0 || s->step == s->steps) TRY(write_log_line(r, e));
         if (after >= r->checkpoint_due && s->step < s->steps) TRY(write_checkpoint(r, e));
     }

@@ -5,14 +5,21 @@
  * collections; what it learns from are files, so a run can be repeated by hand.
  *
  * The work folder holds
- *   log.csv            a line every log_every steps: step,seconds,rate,loss,pair_loss,distill_loss,anchor_loss,pairs_per_s
+ *   log.csv            a line every log_every steps: step,seconds,rate,loss,pair_loss,distill_loss,anchor_loss,pairs_per_s;
+ *                      a value that no step had is empty
  *   loss.svg           the curve, written with every checkpoint and at the end
  *   checkpoint         weights, moments, random state, position in the data, averages: resuming gives, bit
  *                      for bit, what going on would have given (one thread, same machine)
+ *   lock               keeps a second run out
  *
  * Files. Pairs are UTF-8 TSV, a line an anchor TAB a positive, and any number of hard negatives, each after
  * a TAB. Taught texts are a text a line, with the teacher's vectors beside it in NumPy's format (f4 or f2,
- * [lines, T], C order). Lines that hold no known token are passed over and counted.
+ * [lines, T], C order), which are scaled to unit length. Lines whose anchor, positive or taught text holds no
+ * known token are passed over and counted; hard negatives without one are left out. Texts count as equal if
+ * their tokens are, the first max_tokens of them.
+ *
+ * A single file of pairs is learned by epochs, each row once in each; from several files, one is drawn for a
+ * step by its weight, then rows of it. Taught texts are always drawn in the second way.
  *
  * Threads: one run at a time in a process.
  */
@@ -42,8 +49,9 @@ struct trainer_options {
     const struct train_file *taught;
     size_t n_taught;
 
-    size_t batch;  /* pairs a step, from one file */
-    int64_t steps; /* 0: as many as `epochs` over all pairs need, at least min_steps */
+    size_t batch; /* pairs a step, from one file */
+    int64_t
+        steps; /* 0: as many as `epochs` over all pairs need, those with taught texts on top; at least min_steps */
     double epochs;
     int64_t min_steps;
     double
@@ -86,7 +94,8 @@ struct trainer_options {
 struct trainer_progress {
     int64_t step, steps; /* done, of */
     double seconds;      /* of training, earlier parts of a resumed run counted */
-    double loss, pair_loss, distill_loss, anchor_loss; /* means over the last log_every steps */
+    double loss, pair_loss, distill_loss,
+        anchor_loss; /* means since the last line; NAN: no such step */
     double rate, pairs_per_second;
 };
 
@@ -98,8 +107,12 @@ struct trainer_report {
 };
 
 /**
- * Train. Errors: INVALID (an option; a line of a file, named), NOT_FOUND, UNPROCESSABLE (model), CORRUPT
- * (checkpoint of another run, or damaged), CANCELLED (`stop` was set: resume goes on), FULL, IO, NOMEM.
+ * Train. When the candidate's folder is there, the run is done and its checkpoint of no more use; a run whose
+ * checkpoint is at the last step goes on to write the folder.
+ *
+ * Errors: INVALID (an option; a line of a file, named), NOT_FOUND, UNPROCESSABLE (model; a loss that is not
+ * finite), CORRUPT (checkpoint of another run, or damaged), CONFLICT (out_dir is there; the work folder is in
+ * use), CANCELLED (`stop` was set: resume goes on), LIMIT, FULL, IO, NOMEM.
  */
 MUST_USE enum err_code trainer_run(
     const struct trainer_options *o, struct trainer_report *ret, struct err *e);
