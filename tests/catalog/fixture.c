@@ -21,7 +21,7 @@ struct catalog_collection fixture_collection(const char *name)
         .fields = fields,
         .n_fields = FIXTURE_FIELDS,
         .serving = {
-            .model_name = STR("text-small"), .model_version = 3, .dimensions = FIXTURE_DIM } };
+            .model_name = STR("text-small"), .model_version = 1, .dimensions = FIXTURE_DIM } };
 }
 
 void fixture_open(struct fixture *f)
@@ -96,6 +96,79 @@ enum err_code fixture_delete_code(
     enum err_code code = catalog_item_delete(f->c, &f->col, str_from(key), f->a, ret, &e);
     ck_assert_ok(catalog_commit(f->c, &e), &e);
     return code;
+}
+
+int64_t fixture_run(struct fixture *f)
+{
+    struct err e = ERR_INIT;
+    struct catalog_run run = {
+        .collection_id = f->col.id, .kind = RUN_TRAIN, .objective = STR("auto"), .from_version = 1
+    };
+    ck_assert_ok(catalog_run_create(f->c, &run, &e), &e);
+    return run.id;
+}
+
+void fixture_run_end(struct fixture *f, int64_t run_id, enum run_status status)
+{
+    struct err e = ERR_INIT;
+    struct catalog_run run;
+    ck_assert_ok(catalog_run_get(f->c, run_id, f->a, &run, &e), &e);
+    run.status = status;
+    ck_assert_ok(catalog_run_update(f->c, &run, &e), &e);
+}
+
+int64_t fixture_version(struct fixture *f)
+{
+    struct err e = ERR_INIT;
+    struct catalog_version v = { .parent_version = 1,
+        .run_id = fixture_run(f),
+        .base_model = STR("text-small"),
+        .data_hash = STR("d1"),
+        .weights_hash = STR("a2") };
+    ck_assert_ok(catalog_version_create(f->c, &f->col, &v, &e), &e);
+    fixture_run_end(f, v.run_id, RUN_REJECTED);
+    return v.version;
+}
+
+struct catalog_generation fixture_generation(struct fixture *f)
+{
+    struct err e = ERR_INIT;
+    struct catalog_generation gen = { .model_name = STR("things/text-small"),
+        .model_version = fixture_version(f),
+        .dimensions = FIXTURE_DIM };
+    ck_assert_ok(catalog_generation_create(f->c, &f->col, &gen, &e), &e);
+    return gen;
+}
+
+void fixture_catch_up(struct fixture *f, struct catalog_generation *gen, float v)
+{
+    const float vector[FIXTURE_DIM] = { v, v, v, v };
+    for (;;) {
+        struct err e = ERR_INIT;
+        struct catalog_change *rows;
+        struct catalog_vector_put puts[3];
+        size_t n, n_puts = 0;
+        ck_assert_ok(catalog_changes_page(f->c, &f->col, gen->seq, 3, f->a, &rows, &n, &e), &e);
+        if (n == 0) return;
+        for (size_t i = 0; i < n; i++)
+            if (!rows[i].deleted)
+                puts[n_puts++] =
+                    (struct catalog_vector_put){ rows[i].slot, rows[i].seq, vector, false };
+        ck_assert_ok(
+            catalog_generation_put(f->c, &f->col, gen, puts, n_puts, rows[n - 1].seq, &e), &e);
+        for (size_t i = 0; i < n_puts; i++)
+            ck_assert(puts[i].written);
+        gen->seq = rows[n - 1].seq;
+    }
+}
+
+float fixture_vector(struct fixture *f, const struct catalog_generation *gen, const char *key)
+{
+    struct err e = ERR_INIT;
+    struct catalog_item item;
+    ck_assert_ok(
+        catalog_item_get(f->c, &f->col, gen, str_from(key), ITEM_WITH_VECTOR, f->a, &item, &e), &e);
+    return item.vector ? item.vector[FIXTURE_DIM - 1] : (float)NAN;
 }
 
 int64_t fixture_query(struct fixture *f, const char *sql)

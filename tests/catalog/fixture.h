@@ -38,5 +38,19 @@ struct catalog_put_result fixture_put(
     struct fixture *f, const char *key, const char *text, const char *metadata, float v);
 enum err_code fixture_delete_code(
     struct fixture *f, const char *key, struct catalog_put_result *ret);
+/* Learning. */
+
+/** A queued run of the collection. */
+int64_t fixture_run(struct fixture *f);
+void fixture_run_end(struct fixture *f, int64_t run_id, enum run_status status);
+/** A new candidate version, child of version 1, of a run that was rejected. */
+int64_t fixture_version(struct fixture *f);
+/** A new generation of a new candidate; it knows nothing yet. */
+struct catalog_generation fixture_generation(struct fixture *f);
+/** Put vectors with the value v everywhere for all that changed, in small pages; gen->seq follows. */
+void fixture_catch_up(struct fixture *f, struct catalog_generation *gen, float v);
+/** Value of the item's vector in a generation; NAN: none. */
+float fixture_vector(struct fixture *f, const struct catalog_generation *gen, const char *key);
+
 /** The only integer of a query on the writer's connection. */
 int64_t fixture_query(struct fixture *f, const char *sql);

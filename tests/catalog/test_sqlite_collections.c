@@ -24,7 +24,7 @@ START_TEST(listed_as_created)
     ck_assert_int_eq(rows[0].id, f.col.id);
     ck_assert_int_eq(rows[0].serving.id, f.col.serving.id);
     ck_assert(str_is(rows[0].name, "things") && str_is(rows[0].serving.model_name, "text-small"));
-    ck_assert_int_eq(rows[0].serving.model_version, 3);
+    ck_assert_int_eq(rows[0].serving.model_version, 1);
     ck_assert_int_eq(rows[0].created_ms, f.col.created_ms);
     ck_assert_uint_eq(rows[0].n_fields, FIXTURE_FIELDS);
     ck_assert(str_is(rows[0].fields[2].path, "a.b") && rows[0].fields[2].type == FIELD_NUMBER);

@@ -28,7 +28,7 @@ START_TEST(new_item_is_stored)
     ck_assert(str_is(item.metadata, "{\"year\":1}"));
     ck_assert_uint_eq(item.n_vector, FIXTURE_DIM);
     ck_assert_near(item.vector, ((float[]){ 0.5F, 0.5F, 0.5F, 0.5F }), 4, 0, 0);
-    ck_assert_int_eq(item.model_version, 3);
+    ck_assert_int_eq(item.model_version, 1);
     ck_assert_int_eq(item.seq, r.seq);
     ck_assert_int_eq(item.created_ms, item.updated_ms);
     ck_assert_int_gt(item.created_ms, INT64_C(1600000000000));
