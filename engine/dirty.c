@@ -111,7 +111,7 @@ static enum err_code put_again(struct writer *w, struct collection *col, struct 
     return ERR_OK;
 }
 
-static enum err_code repair_index(struct writer *w, struct collection *col, struct err *e)
+enum err_code writer__repair_index(struct writer *w, struct collection *col, struct err *e)
 {
     AUTO_GENERATION struct generation *gen = collection_generation(col);
     struct changes ch = { .index = gen->index };
@@ -131,7 +131,7 @@ static enum err_code repair_index(struct writer *w, struct collection *col, stru
 static enum err_code repair(struct writer *w, struct collection *col, struct err *e)
 {
     if (col->deleted) return ERR_OK;
-    if (col->index_dirty) TRY(repair_index(w, col, e));
+    if (col->index_dirty) TRY(writer__repair_index(w, col, e));
     if (!col->columns_dirty) return ERR_OK;
     TRY(collection_rebuild_columns(col, w->engine->catalog, e));
     col->columns_dirty = false;

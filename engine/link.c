@@ -90,7 +90,8 @@ static enum err_code link_slice(struct linker *l, struct generation *gen,
     if (atomic_load(&gen->abandoned)) return ERR_OK;
     if (!*scratch) *scratch = index_scratch_new();
     if (!*scratch) return err_set(e, ERR_NOMEM, "out of memory for linking");
-    enum err_code code = index_link(gen->index, LINK_SLICE, *scratch, ret_n, e);
+    size_t slice = (size_t)LINK_SLICE * atomic_load(&gen->link_share);
+    enum err_code code = index_link(gen->index, slice, *scratch, ret_n, e);
     if (*ret_n) {
         metric_add(&linked_total, NULL, (double)*ret_n);
         atomic_fetch_add(&l->since_idle, *ret_n);

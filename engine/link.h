@@ -3,7 +3,9 @@
  * Link threads: put vectors that were stored into the graphs, behind the
  * searches' back, at a lower priority. Generations with waiting vectors stand
  * in a ring; each thread takes the next, links a slice, and puts it back at the
- * end, so that a large import does not keep a small collection waiting.
+ * end, so that a large import does not keep a small collection waiting. One that is
+ * to serve soon gets larger slices (link_share): under an import that never ends it
+ * would else never catch up with the one that serves.
  */
 #pragma once
 

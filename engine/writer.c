@@ -8,6 +8,9 @@
  * Waiting for the graph: a bulk task whose collection has more than index.pending_max unlinked vectors is
  * parked, not waited for, so writes to other collections and single interactive ones go on. Link threads nudge
  * the writer. A task is parked for PARK_MAX_MS at most: slow graphs slow imports down, they do not stop them.
+ *
+ * Waiting for a swap: while a promotion catches up with the last few changes, every task of the collection is
+ * parked in the same list. `hold_until_ns` ends that by itself, whatever becomes of the promotion.
  */
 #include "engine/writer.h"
 
@@ -59,9 +62,16 @@ static bool graph_is_behind(const struct writer *w, struct collection *col)
     return stats.pending > w->engine->cfg->index_pending_max && stats.pending > gen->backlog;
 }
 
+static bool is_held(const struct collection *col)
+{
+    return col->hold_until_ns && time_mono_ns() < col->hold_until_ns;
+}
+
 static bool must_park(const struct writer *w, const struct write_task *t)
 {
-    if (!t->grows || t->lane != LANE_BULK || t->col->deleted) return false;
+    if (t->col->deleted) return false;
+    if (is_held(t->col)) return true;
+    if (!t->grows || t->lane != LANE_BULK) return false;
     return t->col->n_parked > 0 || graph_is_behind(w, t->col);
 }
 
@@ -75,9 +85,11 @@ static void park(struct writer *w, struct write_task *t)
 
 static bool may_leave(const struct writer *w, const struct write_task *t, int64_t now)
 {
-    if (t->col->deleted || now - t->parked_ns > PARK_MAX_MS * NS_PER_MS) return true;
-    if (t->op->deadline_ns && now > t->op->deadline_ns) return true;
-    return !graph_is_behind(w, t->col);
+    bool too_late = t->op->deadline_ns && now > t->op->deadline_ns;
+    if (t->col->deleted) return true;
+    if (is_held(t->col)) return too_late && !t->committed_part; /* it will not be applied */
+    if (!t->grows || t->lane != LANE_BULK || too_late) return true;
+    return now - t->parked_ns > PARK_MAX_MS * NS_PER_MS || !graph_is_behind(w, t->col);
 }
 
 /* Parked tasks that may go on, oldest first. */

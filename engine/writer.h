@@ -51,8 +51,9 @@ struct writer {
     atomic_bool has_parked;
     struct write_task wake;
     /* owner: writer thread */
-    struct arena *arena;      /* one batch */
-    struct task_list parked;  /* tasks whose collection has too many pending vectors */
+    struct arena *arena; /* one batch */
+    struct task_list
+        parked; /* tasks whose collection has too many pending vectors, or is about to swap */
     struct write_task *held;  /* popped, runs after the present batch */
     struct collection *dirty; /* list, a reference each */
     int64_t retry_ns;         /* when to try repairing them again */
@@ -92,6 +93,9 @@ void writer_publish_delete(
 /** Repair what a lack of memory left out of index and columns (dirty.c). */
 void writer__mark_dirty(struct writer *w, struct collection *col, int64_t seq, bool columns);
 void writer__repair(struct writer *w);
+/** This collection now, whenever its turn would be. Writer thread; the errors of trying. */
+MUST_USE enum err_code writer__repair_index(
+    struct writer *w, struct collection *col, struct err *e);
 
 /** Check, store, register. Writer thread, or before it runs. *ret_col is borrowed from the registry. */
 MUST_USE enum err_code writer__create_collection(struct engine *g,
