@@ -1,10 +1,12 @@
 #include "engine/evaluate.h"
 
 #include "base/fileio.h"
+#include "base/map.h"
 #include "base/mem.h"
 #include "base/thread.h"
 #include "core/eval/general.h"
 #include "core/model/encoder.h"
+#include "engine/hash.h"
 #include "engine/models.h"
 
 #include <stdlib.h>
@@ -19,7 +21,8 @@ struct cases {
     size_t *target;
     size_t n;
     struct str *docs;
-    size_t n_docs, cap; /* cap: of all four */
+    size_t n_docs, cap;       /* cap: of all four */
+    struct str_map *doc_rows; /* retrieval: where a document stands in docs */
 };
 
 static void cases_done(struct cases *c)
@@ -28,6 +31,7 @@ static void cases_done(struct cases *c)
     mem_free(c->queries);
     mem_free(c->target);
     mem_free(c->docs);
+    str_map_free(c->doc_rows);
 }
 
 static enum err_code cases_grow(struct cases *c, struct err *e)
@@ -35,7 +39,8 @@ static enum err_code cases_grow(struct cases *c, struct err *e)
     size_t cap = c->cap ? c->cap * 2 : 1024;
     void *scores, *queries, *target, *docs;
 
-    if (c->n_docs < c->cap) return ERR_OK;
+    /* A line may bring a query whose document is there already. */
+    if (c->n_docs < c->cap && c->n < c->cap) return ERR_OK;
     if ((scores = mem_realloc(c->scores, cap, sizeof *c->scores))) c->scores = scores;
     if ((queries = mem_realloc(c->queries, cap, sizeof *c->queries))) c->queries = queries;
     if ((target = mem_realloc(c->target, cap, sizeof *c->target))) c->target = target;
@@ -69,6 +74,23 @@ static bool parse_score(struct str s, float *ret)
     return *end == '\0';
 }
 
+/* The row of a document of a retrieval file; equal ones have one. */
+static enum err_code add_document(struct cases *c, struct str text, size_t *ret_row, struct err *e)
+{
+    uint32_t row = (uint32_t)c->n_docs;
+
+    if (!c->doc_rows && !(c->doc_rows = str_map_new(1024, hash_seed())))
+        return err_set(e, ERR_NOMEM, "no memory for documents");
+    if (c->n_docs == UINT32_MAX) return err_set(e, ERR_LIMIT, "the file holds too many documents");
+    if (!str_map_get(c->doc_rows, text, &row)) {
+        if (str_map_set(c->doc_rows, text, row) != ERR_OK)
+            return err_set(e, ERR_NOMEM, "no memory for %zu documents", c->n_docs);
+        c->docs[c->n_docs++] = text;
+    }
+    *ret_row = row;
+    return ERR_OK;
+}
+
 static enum err_code read_case(struct cases *c, enum eval_task task, struct str line, struct err *e)
 {
     struct str score, query;
@@ -82,10 +104,14 @@ static enum err_code read_case(struct cases *c, enum eval_task task, struct str 
         return err_set(e, ERR_INVALID,
             task == EVAL_RETRIEVAL ? "expected query TAB document"
                                    : "expected score TAB sentence TAB sentence");
-    c->docs[c->n_docs++] = line;
+    size_t row = c->n_docs;
+    if (task == EVAL_RETRIEVAL)
+        TRY(add_document(c, line, &row, e));
+    else
+        c->docs[c->n_docs++] = line;
     if (task == EVAL_RETRIEVAL && query.n == 0) return ERR_OK;
     c->queries[c->n] = query;
-    c->target[c->n++] = c->n_docs - 1;
+    c->target[c->n++] = row;
     return ERR_OK;
 }
 

@@ -7,6 +7,7 @@
  *   sts        score TAB sentence TAB sentence  -> Spearman of cosine against score
  *   retrieval  query TAB document               -> rank of each query's document among all documents
  *              TAB document                     -> a document that answers no query
+ *              equal documents are one
  *   general    no file: the anchor set (core/eval/general.h), judged as sts
  * Vectors are compared by cosine. A text without a token that the model knows has the vector 0, and so
  * never finds anything.

@@ -58,6 +58,15 @@ START_TEST(documents_that_answer_no_query)
 }
 END_TEST
 
+START_TEST(equal_documents_are_one)
+{
+    struct eval_report r = retrieval(large, "w1 w2\tw1 w3\nw1 w4\tw1 w3\n\tw1 w3\n\tw9\n");
+    ck_assert_uint_eq(r.cases, 2);
+    ck_assert_uint_eq(r.documents, 2);
+    ck_assert(r.retrieval.recall_at_1 > 0.99);
+}
+END_TEST
+
 START_TEST(texts_without_a_known_word_find_nothing)
 {
     struct eval_report r = retrieval(large, "w1\tw1\n  \tw2\nw3\t  \n\tw4\n\tw5\n");
@@ -183,6 +192,7 @@ TEST_SUITE(evaluate)
     TCase *tc = tcase_create("core");
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_test(tc, documents_that_answer_no_query);
+    tcase_add_test(tc, equal_documents_are_one);
     tcase_add_test(tc, texts_without_a_known_word_find_nothing);
     tcase_add_test(tc, each_nth_line);
     tcase_add_test(tc, lines_of_another_form);
