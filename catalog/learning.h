@@ -44,7 +44,7 @@ MUST_USE enum err_code catalog_generation_create(struct catalog *c,
 
 struct catalog_vector_put {
     uint32_t slot;
-    int64_t seq; /* of the change that the vector was made from */
+    int64_t seq;         /* of the change that the vector was made from */
     const float *vector; /* NULL: it has none, and loses the one it had */
     bool
         written; /* out; false: the item is gone or has changed since, its change is still to come */

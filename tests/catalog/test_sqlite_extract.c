@@ -105,7 +105,7 @@ START_TEST(pages_go_on_where_the_last_ended)
 {
     struct catalog_values *rows;
     for (int i = 0; i < 10; i++) {
-        char key[8];
+        char key[16];
         (void)snprintf(key, sizeof key, "%d", i);
         fixture_put(&f, key, "t", "{}", 1);
     }

@@ -82,7 +82,7 @@ START_TEST(changes_come_in_pages)
     ck_assert_ok(catalog_changes_page(f.c, &f.col, 0, 10, f.a, &rows, &n, &e), &e);
     ck_assert_uint_eq(n, 0);
     for (int i = 0; i < 6; i++) {
-        char key[8];
+        char key[16];
         (void)snprintf(key, sizeof key, "k%d", i);
         (void)fixture_put(&f, key, key, "{}", 1);
     }
@@ -138,6 +138,11 @@ START_TEST(vectors_follow_their_items)
     (void)fixture_put(&f, "b", "b2", "{}", 2);
     ck_assert_ok(put_one(&f, &gen, b.slot, b.seq, b.seq, &written));
     ck_assert(!written && isnan(fixture_vector(&f, &gen, "b")));
+    struct err e = ERR_INIT;
+    struct catalog_vector_put none = { a.slot, a.seq, NULL, false }; /* it has none any more */
+    ck_assert_ok(catalog_generation_put(f.c, &f.col, &gen, &none, 1, b.seq, &e), &e);
+    ck_assert(none.written && isnan(fixture_vector(&f, &gen, "a")));
+    ck_assert_ok(put_one(&f, &gen, a.slot, a.seq, b.seq, &written));
     struct catalog_put_result del;
     ck_assert_ok(fixture_delete_code(&f, "gone", &del));
     ck_assert_ok(put_one(&f, &gen, gone.slot, gone.seq, gone.seq, &written));
