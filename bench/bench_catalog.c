@@ -11,6 +11,7 @@
 #include "base/rng.h"
 #include "base/thread.h"
 #include "catalog/catalog.h"
+#include "catalog/learning.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -194,6 +195,51 @@ static void probes(struct catalog *c, const struct catalog_collection *col)
     report("probe", n_rows < 50000 ? n_rows : 50000, start);
 }
 
+/* A second generation, page by page, and the swap: what a promotion costs without its encoder. */
+static void rebuild(struct catalog *c, const struct catalog_collection *col)
+{
+    enum { PAGE = 1000 };
+    struct err e = ERR_INIT;
+    struct arena *a = arena_new(1 << 20, 0);
+    float *vector = mem_zalloc(dimensions, sizeof *vector);
+    struct catalog_vector_put *puts = mem_alloc(PAGE, sizeof *puts);
+    struct catalog_run run = { .collection_id = col->id, .kind = RUN_TRAIN, .from_version = 1 };
+    struct catalog_version version = { .parent_version = 1 };
+    struct catalog_generation gen = { .model_name = STR("bench/2"), .dimensions = dimensions };
+    struct catalog_change *rows;
+    size_t n, total = 0;
+    if (!a || !vector || !puts) die("memory", &e);
+    if (catalog_run_create(c, &run, &e) != ERR_OK) die("run", &e);
+    version.run_id = run.id;
+    if (catalog_version_create(c, col, &version, &e) != ERR_OK) die("version", &e);
+    gen.model_version = version.version;
+    if (catalog_generation_create(c, col, &gen, &e) != ERR_OK) die("generation", &e);
+    struct since start = start_now();
+    for (int64_t seq = 0;; seq = rows[n - 1].seq, total += n) {
+        if (catalog_changes_page(c, col, seq, PAGE, a, &rows, &n, &e) != ERR_OK) die("page", &e);
+        if (n == 0) break;
+    }
+    report("changes_page", total, start);
+    start = start_now();
+    while (true) {
+        arena_clear(a);
+        if (catalog_changes_page(c, col, gen.seq, PAGE, a, &rows, &n, &e) != ERR_OK)
+            die("page", &e);
+        if (n == 0) break;
+        for (size_t i = 0; i < n; i++)
+            puts[i] = (struct catalog_vector_put){ rows[i].slot, rows[i].seq, vector, false };
+        gen.seq = rows[n - 1].seq;
+        if (catalog_generation_put(c, col, &gen, puts, n, gen.seq, &e) != ERR_OK) die("put", &e);
+    }
+    report("generation_put", total, start);
+    start = start_now();
+    if (catalog_generation_serve(c, col, &gen, run.id, &gen.seq, &e) != ERR_OK) die("serve", &e);
+    report("generation_serve", 1, start);
+    mem_free(vector);
+    mem_free(puts);
+    arena_free(a);
+}
+
 int main(int argc, char **argv)
 {
     struct err e = ERR_INIT;
@@ -228,6 +274,7 @@ int main(int argc, char **argv)
     probes(c, &col);
     import(c, &col, 1, "unchanged");
     import(c, &col, 2, "replace");
+    rebuild(c, &col);
     (void)printf("size_bytes,%zu,%zu,%zu,0,0,0\n", catalog_size_bytes(c), dimensions, batch);
     struct since start = start_now();
     if (catalog_collection_delete(c, col.id, &e) != ERR_OK) die("delete", &e);

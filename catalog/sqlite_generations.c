@@ -308,7 +308,7 @@ static enum err_code swap(struct conn *cn, int64_t collection_id, int64_t next_i
 enum err_code catalog_generation_serve(struct catalog *c, const struct catalog_collection *col,
     const struct catalog_generation *next, int64_t run_id, int64_t *ret_seq, struct err *e)
 {
-    int64_t last;
+    int64_t last = 0;
     TRY(catalog_begin(c, e));
     TRY(catalog__finish(c, swap(&c->writer, col->id, next->id, run_id, &last, e), e));
     *ret_seq = last;
