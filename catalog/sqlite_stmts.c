@@ -166,7 +166,7 @@ void *catalog__rows_room(struct arena *a, void *rows, size_t n, size_t *cap, siz
 enum err_code catalog__count(
     struct conn *cn, sqlite3_stmt *s, size_t max, size_t *ret_n, struct err *e)
 {
-    bool row;
+    bool row = false;
     TRY(catalog__step(cn, s, &row, e, "counting rows"));
     int64_t n = row ? sqlite3_column_int64(s, 0) : -1;
     if (n < 0 || (uint64_t)n > max)
