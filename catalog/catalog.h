@@ -127,8 +127,8 @@ MUST_USE enum err_code catalog_collections(struct catalog *c, struct arena *a,
 
 enum { ITEM_WITH_TEXT = 1, ITEM_WITH_METADATA = 2, ITEM_WITH_VECTOR = 4 };
 
-/* gen: whose vectors ITEM_WITH_VECTOR means; may be NULL without it. An item that has none there comes with
- * vector == NULL. */
+/* gen: whose vectors ITEM_WITH_VECTOR means; may be NULL without it. An item that has none there comes
+ * with vector == NULL. */
 
 /** One item by key. NOT_FOUND. */
 MUST_USE enum err_code catalog_item_get(struct catalog *c, const struct catalog_collection *col,
@@ -209,10 +209,10 @@ MUST_USE enum err_code catalog_undo(struct catalog *c, struct err *e);
 MUST_USE enum err_code catalog_commit(struct catalog *c, struct err *e);
 void catalog_rollback(struct catalog *c);
 
-/** Insert a collection and its first generation, which serves, and with a model (model_version not 0) the
- * first version of it (learning.h). Fields used: name, modality, metric, m, ef_construction, ef_search, fields,
- * serving (model_name, model_version, dimensions); created_ms, id and serving.id are set in *row. CONFLICT: the name
- * exists. Outside begin/commit it is its own transaction. */
+/** Insert a collection and its first generation, which serves, and with a model (model_version not 0)
+ * the first version of it (learning.h). Fields used: name, modality, metric, m, ef_construction,
+ * ef_search, fields, serving (model_name, model_version, dimensions); created_ms, id and serving.id
+ * are set in *row. CONFLICT: the name exists. Outside begin/commit it is its own transaction. */
 MUST_USE enum err_code catalog_collection_create(
     struct catalog *c, struct catalog_collection *row, struct err *e);
 /** Take a collection out of sight: its name is free, and reads and writes no longer find it; its run, if one
@@ -253,8 +253,8 @@ struct catalog_put_result {
     size_t n_old_values;
     int64_t seq;
 };
-/** gen: the generation that serves; the vector goes there. LIMIT: no slot left. CONFLICT: `gen` does not serve
- * (any more); nothing was written. */
+/** gen: the generation that serves; the vector goes there. LIMIT: no slot left. CONFLICT: `gen` does not
+ * serve (any more); nothing was written. */
 MUST_USE enum err_code catalog_item_put(struct catalog *c, const struct catalog_collection *col,
     const struct catalog_generation *gen, const struct catalog_put *put, struct arena *a,
     struct catalog_put_result *ret, struct err *e);

@@ -228,9 +228,9 @@ MUST_USE enum err_code catalog_values_page(struct catalog *c, const struct catal
 
 /* ---- reading beside a server ---- */
 
-/** Open an existing catalog for reading, in another process than its server: takes no lock, writes nothing,
- * never checkpoints, not even at close. Errors: NOT_FOUND, CORRUPT, UNPROCESSABLE (another schema). Writing
- * calls are INTERNAL. */
+/** Open an existing catalog for reading beside its server, also in another process: takes no lock file,
+ * migrates and writes nothing (but for SQLite's -shm), never checkpoints, not even at close. Errors: NOT_FOUND,
+ * CORRUPT, UNPROCESSABLE (another schema). Writing calls are INTERNAL. */
 MUST_USE enum err_code catalog_open_reader(const char *path, struct catalog **ret_c, struct err *e);
 /** The collection of this id or, id 0, of this name. NOT_FOUND. */
 MUST_USE enum err_code catalog_collection_find(struct catalog *c, int64_t id, struct str name,
