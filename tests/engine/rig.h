@@ -75,5 +75,15 @@ void rig_make_vectors(
 double rig_metric(const char *name);
 double rig_tokens_encoded(void);
 
+/** A version of the collection as a run would have made it: a tiny model of other words' vectors. Returns its
+ * number. */
+int64_t rig_make_version(struct rig *r, const char *collection, uint64_t seed);
+/** The serving version. */
+int64_t rig_version(struct rig *r, const char *collection);
+/** Make a version serve, and wait; the code of promote_version. ret may be NULL. */
+struct promote_report;
+enum err_code rig_promote(
+    struct rig *r, const char *collection, int64_t version, struct promote_report *ret);
+
 /* Failing disk: every write of this process answers ENOSPC while on. */
 void fault_disk_full(bool on);
