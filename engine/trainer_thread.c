@@ -9,6 +9,7 @@
 #include "base/fileio.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "engine/learned.h"
 #include "engine/run_folder.h"
 #include "engine/trainer_child.h"
 
@@ -61,6 +62,18 @@ static enum err_code store_candidate(struct engine *g, void *arg, struct err *e)
     return catalog_run_update(g->catalog, row, e);
 }
 
+/* From now on it can be named ("words/text-small@3"), whether it comes to serve or not. */
+static void load_version(struct engine *g, const struct catalog_collection *col,
+    struct catalog_version v, int64_t version)
+{
+    AUTO_MODEL struct model *m = NULL;
+    struct err e = ERR_INIT;
+    v.version = version;
+    if (learned_load(g, col, &v, &m, &e) != ERR_OK)
+        LOG(ERROR, "version_broken", F_INT("run", v.run_id), F_INT("version", version),
+            F_STR("error", e.msg));
+}
+
 static enum err_code make_version(struct runs *r, struct catalog_run *row,
     const struct trainer_result *res, struct arena *a, struct err *e)
 {
@@ -85,6 +98,7 @@ static enum err_code make_version(struct runs *r, struct catalog_run *row,
     TRY(writer_call(g, store_candidate, c, e));
     LOG(INFO, "version_made", F_INT("run", row->id), F_STR("collection", col->row.name.p),
         F_INT("version", row->to_version));
+    load_version(g, &col->row, c->version, row->to_version);
     if (!res->promote && row->promote == PROMOTE_ALWAYS)
         LOG(WARN, "promotion_forced", F_INT("run", row->id), F_STR("collection", col->row.name.p),
             F_INT("version", row->to_version), F_STR("gate", res->text));
