@@ -119,9 +119,9 @@ enum err_code runs__version_before(struct engine *g, struct collection *col, str
     struct catalog_version *ret, struct err *e)
 {
     struct catalog_version *rows;
-    struct page *pages;
+    struct page *pages = NULL;
     struct stack s = { .n = 1 };
-    size_t n, n_runs;
+    size_t n, n_runs = 0;
     TRY(catalog_versions(g->catalog, &col->row, a, &rows, &n, e));
     TRY(read_runs(g, col, a, &pages, &n_runs, e));
     s.versions = arena_alloc(a, 2 * n_runs + 2, sizeof *s.versions);
