@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "engine/engine_internal.h"
+#include "engine/runs.h"
 #include "engine/learned.h"
 
 #include <string.h>
@@ -245,6 +246,7 @@ static enum err_code delete_collection(struct engine *g, struct collection_op *o
     col->deleted = true;
     abandon(col);
     learned_drop(g, col->row.id, 0);
+    runs_collection_deleted(g, col->row.id);
     g->writer.purge_due = true; /* its rows follow, slice by slice */
     LOG(INFO, "collection_deleted", F_STR("collection", col->row.name.p));
     return ERR_OK;

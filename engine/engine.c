@@ -13,6 +13,7 @@
 #include "base/mem.h"
 #include "core/text/utf8.h"
 #include "engine/engine_internal.h"
+#include "engine/runs.h"
 #include "engine/hash.h"
 #include "engine/learned.h"
 
@@ -216,6 +217,7 @@ static enum err_code start_threads(struct engine *g, struct err *e)
         index_stats(g->registry.rows[i]->generation->index, &stats);
         if (stats.pending) linker_schedule(&g->linker, g->registry.rows[i]->generation);
     }
+    TRY(runs_start(g, e));
     return ERR_OK;
 }
 
@@ -278,8 +280,10 @@ enum err_code engine_open(const struct config *cfg, struct engine **ret_engine, 
 
 void engine_drain(struct engine *g)
 {
-    AUTO_LOCK(&g->life_lock);
+    mutex_lock(&g->life_lock);
     g->draining = true;
+    mutex_unlock(&g->life_lock);
+    runs_drain(g);
 }
 
 void engine_close(struct engine *g)
@@ -291,11 +295,13 @@ void engine_close(struct engine *g)
         cond_wait(&g->idle, &g->life_lock);
     mutex_unlock(&g->life_lock);
 
+    runs_stop(g);
     writer_stop(&g->writer);
     linker_stop(&g->linker);
     writer_done(&g->writer);
     pool_stop(&g->pool);
     encode_stop(&g->encoders);
+    runs_done(g);
     registry_done(&g->registry);
     if (g->catalog) LOG(INFO, "engine_closed", F_STR("data", g->cfg->data));
     models_done(&g->models);
