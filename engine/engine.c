@@ -290,12 +290,12 @@ void engine_close(struct engine *g)
 {
     if (!g) return;
     engine_drain(g);
+    runs_stop(g); /* first: operations wait for runs, and runs for the writer */
     mutex_lock(&g->life_lock);
     while (g->under_way)
         cond_wait(&g->idle, &g->life_lock);
     mutex_unlock(&g->life_lock);
 
-    runs_stop(g);
     writer_stop(&g->writer);
     linker_stop(&g->linker);
     writer_done(&g->writer);

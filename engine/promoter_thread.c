@@ -7,7 +7,7 @@
 
 #include <stdio.h>
 
-enum { PROMOTER_NICE = 5, PROMOTION_METRICS = 4, DECISION_BYTES = 128 };
+enum { PROMOTER_NICE = 5, PROMOTION_METRICS = 5, DECISION_BYTES = 128 };
 
 static struct metric promotion_seconds = METRIC_HISTOGRAM(
     "kindred_promotion_seconds", "Time of one promotion or rollback, from start to swap.");
@@ -20,16 +20,15 @@ static struct metric last_seconds =
 static void add_metrics(
     struct catalog_run *row, const struct promote_report *rep, struct run_metric m[])
 {
-    static const struct str promotion[] = { { "promotion.seconds", 17 },
-        { "promotion.replayed", 18 }, { "promotion.encoded", 17 },
-        { "promotion.hold_seconds", 22 } };
-    static const struct str rollback[] = { { "rollback.seconds", 16 }, { "rollback.replayed", 17 },
-        { "rollback.encoded", 16 }, { "rollback.hold_seconds", 21 } };
-    const struct str *names = row->kind == RUN_ROLLBACK ? rollback : promotion;
+    static const char *const promotion[] = { "promotion.seconds", "promotion.replayed",
+        "promotion.encoded", "promotion.without_vector", "promotion.hold_seconds" };
+    static const char *const rollback[] = { "rollback.seconds", "rollback.replayed",
+        "rollback.encoded", "rollback.without_vector", "rollback.hold_seconds" };
+    const char *const *names = row->kind == RUN_ROLLBACK ? rollback : promotion;
     const double values[PROMOTION_METRICS] = { rep->seconds, (double)rep->replayed,
-        (double)rep->encoded, rep->hold_seconds };
+        (double)rep->encoded, (double)rep->without_vector, rep->hold_seconds };
     for (size_t i = 0; i < PROMOTION_METRICS; i++)
-        m[i] = (struct run_metric){ names[i], values[i] };
+        m[i] = (struct run_metric){ str_from(names[i]), values[i] };
     row->metrics = m; /* those that the row has already stay in the catalog */
     row->n_metrics = PROMOTION_METRICS;
     metric_observe(&promotion_seconds, NULL, rep->seconds);

@@ -83,6 +83,15 @@ static enum err_code check_spec(const struct retrain_spec *s, struct err *e)
 
 /* ---- search thread ---- */
 
+/* When to answer at the latest, so that the answer still comes in time; 0: no matter. */
+static int64_t answer_before(const struct engine_op *op)
+{
+    int64_t now = time_mono_ns(), margin = ANSWER_MS * NS_PER_MS;
+    if (!op->deadline_ns) return 0;
+    if (margin > (op->deadline_ns - now) / 4) margin = (op->deadline_ns - now) / 4;
+    return op->deadline_ns - margin;
+}
+
 static enum err_code check_trainable(struct run_state *s, struct err *e)
 {
     const struct model *model;
@@ -104,7 +113,7 @@ static enum err_code prepare_retrain(struct run_state *s, struct err *e)
     rq.anchor = spec->pairs_anchor.n ? spec->pairs_anchor : STR("");
     rq.positive = spec->pairs_positive.n ? spec->pairs_positive : STR("");
     rq.labels = spec->labels.n ? spec->labels : STR("");
-    TRY(pairs_check(&rq, s->op->op.deadline_ns, e));
+    TRY(pairs_check(&rq, answer_before(&s->op->op), e));
     s->row = (struct catalog_run){
         .kind = RUN_TRAIN,
         .objective = spec->objective.n ? spec->objective : STR("auto"),
@@ -182,14 +191,6 @@ static void release_permits(struct engine *g, struct op_state *s)
     gate_release(&g->search_gate, s->search_permits);
     gate_release(&g->write_gate, s->write_permits);
     s->search_permits = s->write_permits = 0;
-}
-
-static int64_t answer_before(const struct engine_op *op)
-{
-    int64_t now = time_mono_ns(), margin = ANSWER_MS * NS_PER_MS;
-    if (!op->deadline_ns) return 0;
-    if (margin > (op->deadline_ns - now) / 4) margin = (op->deadline_ns - now) / 4;
-    return op->deadline_ns - margin;
 }
 
 static void insert_run(struct run_state *s)

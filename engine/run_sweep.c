@@ -5,7 +5,7 @@
 #include "engine/run_folder.h"
 #include "engine/runs_internal.h"
 
-enum { SWEEP_FOLDERS = 4096, KEEP_WITHOUT_MODEL = 20 };
+enum { SWEEP_FOLDERS = 4096, KEEP_WITHOUT_MODEL = 8 };
 
 static void note(enum err_code code, int64_t run, const struct err *e)
 {
