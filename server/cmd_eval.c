@@ -140,7 +140,7 @@ static enum err_code read_count(
 }
 
 static enum err_code run_gate(
-    const struct eval_args *a, const struct eval_request *rq, struct err *e)
+    const struct eval_args *a, const struct eval_request *rq, size_t test, struct err *e)
 {
     struct eval_gate_request gate = { .before = a->baseline,
         .after = a->model,
@@ -150,7 +150,7 @@ static enum err_code run_gate(
         .gate = GATE_OPTIONS_DEFAULTS };
     struct eval_gate_report report;
 
-    TRY(read_count("--test", a->test, 1, &gate.gate.test, e));
+    gate.gate.test = test;
     TRY(evaluate_gate(&gate, &report, e));
     print_gate(&gate, &report);
     return ERR_OK;
@@ -161,9 +161,11 @@ static enum err_code run(const struct eval_args *a, struct config *cfg, struct e
     struct eval_request rq = { .model_dir = a->model, .cfg = cfg };
     AUTO_FREE char *text = NULL;
     struct eval_report report;
+    size_t test;
 
     if (!read_task(a->task, &rq.task)) return err_set(e, ERR_INVALID, "no task %s", a->task);
     TRY(read_count("--every", a->every, 1, &rq.every, e));
+    TRY(read_count("--test", a->test, 1, &test, e));
     TRY(config_read_env(cfg, e));
     if (a->models) TRY(config_set(cfg, "models", a->models, e));
     if (a->data && strcmp(a->data, "-") == 0)
@@ -171,7 +173,7 @@ static enum err_code run(const struct eval_args *a, struct config *cfg, struct e
     else if (a->data)
         TRY(file_read(a->data, DATA_BYTES_MAX, &text, &rq.data.n, e));
     rq.data.p = text;
-    if (a->baseline) return run_gate(a, &rq, e);
+    if (a->baseline) return run_gate(a, &rq, test, e);
     TRY(evaluate(&rq, &report, e));
     print_report(&rq, a->model, &report);
     return ERR_OK;

@@ -18,6 +18,8 @@ static const struct mode {
 } modes[] = {
     { "--pairs", cmd_train_files },
     { "--taught", cmd_train_files },
+    { "--run", cmd_train_run },
+    { "--collection", cmd_train_run },
 };
 
 static bool is_flag(const char *arg, const char *flag)

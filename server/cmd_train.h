@@ -16,6 +16,9 @@
 /** `kindred train --pairs FILE … --taught …`: files. argv as for a subcommand, all of it. */
 int cmd_train_files(int argc, char **argv);
 
+/** `kindred train --collection C --data DIR …` and `kindred train --run N --data DIR`: a collection. */
+int cmd_train_run(int argc, char **argv);
+
 /** Let the first SIGINT or SIGTERM set the flag that is returned (to the signal's number); a second one ends
  * the process as if nobody had listened. */
 const volatile sig_atomic_t *cmd_train_stop(void);

@@ -63,6 +63,16 @@ static const struct {
     { "import --collection c --url http://127.0.0.1:1 </dev/null", 1, "127.0.0.1:1" },
     { "eval --help", 0, "retrieval" },
     { "eval --model x", 2, "usage: kindred eval" },
+    { "eval --model x --task general --data y", 2, "usage: kindred eval" },
+    { "eval --model x --task sts --data y --baseline z", 2, "usage: kindred eval" },
+    { "eval --model x --task retrieval --data y --baseline z --test 0", 1, "--test" },
+    { "train --collection x --help", 0, "what the gate says" },
+    { "train --run 1 --collection x", 2, "one of --run and --collection" },
+    { "train --collection x --such 1", 2, "such" },
+    { "train --run x --data /nowhere", 2, "--run needs a whole number" },
+    { "train --run 1 --data /nowhere", 1, "error " },
+    { "train --collection x --data /nowhere", 1, "/nowhere" },
+    { "train --collection x --data /nowhere --max-seconds 0", 1, "--max-seconds" },
     { "eval --model text-small --task sts --data /nowhere.tsv", 1, "/nowhere.tsv" },
     { "train --help", 0, "--token-dropout X" },
     { "train", 2, "usage: kindred train" },
@@ -142,6 +152,12 @@ START_TEST(judges_a_model_on_a_file)
         "a young cat\tkitten\nthe study of stars\tastronomy\na vehicle on rails\ttrain\n", path);
     snprintf(args, sizeof args, "eval --model models/text-small --task retrieval --data %s", path);
     expect_run(args, 0, "\"recall_at_1\": 1.0000");
+    snprintf(args, sizeof args,
+        "eval --model text-small --models models --baseline models/text-small --task retrieval "
+        "--data %s",
+        path);
+    expect_run(args, 0, "\"promote\": false, \"why\": \"not proven better: MRR@10 1.000 -> 1.000");
+    expect_run("eval --model models/text-small --task general", 0, "\"cases\": 4");
     write_text(&dir, "bad.tsv", "a\tb\nno tab here\n", path);
     snprintf(args, sizeof args, "eval --model models/text-small --task retrieval --data %s", path);
     expect_run(args, 1, "line 2: expected query TAB document");
