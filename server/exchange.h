@@ -92,10 +92,11 @@ struct exchange {
     struct err failure;        /* what the log says; code ERR_OK if nothing failed */
     const char *failure_code;  /* wire code; NULL if nothing failed */
     bool answer_early;         /* before the body, which is not read; then close */
-    bool discard;   /* the answer is known: read the rest of the body and throw it away */
-    bool sent_raw;  /* the answer was written to the socket, past the HTTP library */
-    bool feed_over; /* the answer's feed has said its last */
-    size_t feed_at; /* bytes of rs.body that are sent */
+    bool discard;    /* the answer is known: read the rest of the body and throw it away */
+    bool sent_raw;   /* the answer was written to the socket, past the HTTP library */
+    bool feed_asked; /* the answer's feed: asked since it was parked */
+    bool feed_over;  /* it has said its last */
+    size_t feed_at, feed_sent; /* bytes of rs.body that are sent; of the whole answer */
     bool queued;
     struct exchange *next_free;
 };
@@ -147,7 +148,7 @@ void exchange_op_init(struct exchange *x, struct engine_op *op);
 /** Count an operation's times for the log; from done callbacks that are not exchange_await's. */
 void exchange_op_count(struct exchange *x, const struct engine_op *op);
 
-/** STREAM only: keep x alive while an operation runs that the connection does not wait for. */
+/** Keep x alive while an operation runs that the connection does not wait for: of a STREAM, or of a feed. */
 void exchange_hold(struct exchange *x);
 /** Undo one exchange_hold; x may be gone afterwards. */
 void exchange_release(struct exchange *x);

@@ -38,7 +38,8 @@ void exchange_log(struct exchange *x, bool completed, bool cut)
 {
     int64_t total_ns = time_mono_ns() - x->start_ns;
     unsigned status = completed ? x->rs.status : cut ? 408 : STATUS_CLIENT_LEFT;
-    size_t out = !completed ? 0 : x->rs.fixed.p ? x->rs.fixed.n : x->rs.body.n;
+    size_t whole = x->rs.fixed.p ? x->rs.fixed.n : x->rs.body.n;
+    size_t out = x->rs.feed.next ? x->feed_sent : completed ? whole : 0;
     const char *message = x->failure.msg, *code = x->failure_code;
     if (!completed) {
         code = cut ? "timeout" : "client_left";

@@ -21,6 +21,7 @@
 
 #include <errno.h>
 #include <microhttpd.h>
+#include <poll.h>
 
 enum {
     BODY_BYTES_PER_S_MIN = 16 * 1024,
@@ -104,14 +105,15 @@ static bool has_left(struct http_conn *c, int64_t now)
     int64_t since = atomic_load(&c->since_ns), last = atomic_load(&c->last_byte_ns);
     int64_t quiet_ms = (now - (last > since ? last : since)) / NS_PER_MS;
     if (quiet_ms < LEFT_AFTER_MS || quiet_ms > LEFT_BEFORE_MS) return false;
-    return http_conn_has_closed(c);
-}
-
-bool http_conn_has_closed(const struct http_conn *c)
-{
     char byte;
     ssize_t n = recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
     return n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR);
+}
+
+bool http_conn_is_broken(const struct http_conn *c)
+{
+    struct pollfd f = { .fd = c->fd };
+    return poll(&f, 1, 0) > 0 && (f.revents & (POLLERR | POLLHUP)) != 0;
 }
 
 /* With s->lock held, so that neither the connection nor its exchange goes away. */

@@ -72,8 +72,9 @@ void http_conn_progress(struct http_conn *c, size_t n);
 bool http_conn_leave(struct http_conn *c);
 /** Cut what is overdue; `all_readers`: and every connection that still reads a request. */
 void http_conn_sweep(struct http_server *s, bool all_readers);
-/** Has the client closed its side, or the connection? Looks without reading. */
-bool http_conn_has_closed(const struct http_conn *c);
+/** Has the client reset the connection, or have both sides closed it? A client that is gone without a reset
+ * looks like one that has closed its sending side only, until something is sent to it. */
+bool http_conn_is_broken(const struct http_conn *c);
 /** Shut every socket down: for those who do not read their answers, at the end of stop. */
 void http_conn_shutdown_all(struct http_server *s);
 

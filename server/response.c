@@ -42,24 +42,27 @@ static bool add_headers(struct exchange *x, struct MHD_Response *r, bool has_bod
     return good == MHD_YES;
 }
 
-/* A feed is sent from x->rs.body, which is emptied and filled again. With nothing new the connection is
- * suspended, and the sweeper, which comes by four times a second, resumes it: the library would ask again and
- * again otherwise. The flag is set after the suspension, so that nobody resumes before it. */
+/* A feed is sent from x->rs.body, which is emptied and filled again. When what next() gave is sent, the connection
+ * is suspended, and the sweeper, which comes by four times a second, resumes it: the library would ask again and
+ * again otherwise, also a feed that has something new each time. The flag is set after the suspension, so
+ * that nobody resumes before it. */
 static ssize_t feed_read(void *cls, uint64_t pos, char *out, size_t max)
 {
     struct exchange *x = cls;
     struct buf *b = &x->rs.body;
     (void)pos;
-    if (x->feed_at == b->n && !x->feed_over) {
+    if (x->feed_at == b->n && !x->feed_over && !x->feed_asked) {
         buf_clear(b);
         x->feed_at = 0;
+        x->feed_asked = true;
         x->feed_over = !x->rs.feed.next(x, x->rs.feed.arg, b);
     }
     size_t n = b->n - x->feed_at;
     if (b->failed != ERR_OK) return MHD_CONTENT_READER_END_WITH_ERROR;
     if (n == 0 && x->feed_over) return MHD_CONTENT_READER_END_OF_STREAM;
     if (n == 0) {
-        if (http_conn_has_closed(x->conn)) return MHD_CONTENT_READER_END_WITH_ERROR;
+        if (http_conn_is_broken(x->conn)) return MHD_CONTENT_READER_END_WITH_ERROR;
+        x->feed_asked = false;
         MHD_suspend_connection(x->conn->mhd);
         atomic_store(&x->conn->feed_parked, true);
         return 0;
@@ -67,6 +70,7 @@ static ssize_t feed_read(void *cls, uint64_t pos, char *out, size_t max)
     if (n > max) n = max;
     memcpy(out, b->p + x->feed_at, n);
     x->feed_at += n;
+    x->feed_sent += n;
     return (ssize_t)n;
 }
 
@@ -74,6 +78,8 @@ bool response_queue(struct exchange *x)
 {
     struct str body = body_of(&x->rs);
     bool feeds = x->rs.feed.next != NULL;
+    /* To HEAD the library sends the end of a chunked body, which would be the start of the next answer. */
+    if (feeds && str_is(x->method, MHD_HTTP_METHOD_HEAD)) x->rs.close = true;
     /* The bytes stay where they are until on_completed, when nothing is sent any more. */
     struct MHD_Response *r = feeds
         ? MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, FEED_BLOCK_BYTES, feed_read, x, NULL)

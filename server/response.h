@@ -23,7 +23,8 @@ struct response_header {
 
 struct exchange;
 
-/* An answer that has no end yet: server-sent events, say. */
+/* An answer that has no end yet: server-sent events, say. Not of INLINE routes: when one of those is parked, the
+ * library takes a client that has closed its sending side for gone. */
 struct response_feed {
     /** Append what is new to `out`, which may be nothing. false: this was the last of it. Called on an event
      * thread four times a second; must not block. */

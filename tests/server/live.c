@@ -272,6 +272,36 @@ static void lines_close(struct exchange *x)
     atomic_fetch_add(&live_streams_closed, 1);
 }
 
+/* ---- a feed: events of `bytes` bytes, one a call, `n` of them or without end; nothing at all if `quiet` ---- */
+
+struct feed {
+    uint64_t at, n, bytes, quiet;
+};
+
+static bool feed_next(struct exchange *x, void *arg, struct buf *out)
+{
+    struct feed *f = arg;
+    if (exchange_draining(x)) return false;
+    if (f->quiet) return true;
+    (void)buf_printf(out, "data: %llu", (unsigned long long)f->at++);
+    for (uint64_t i = 0; i < f->bytes; i += 10)
+        (void)buf_puts(out, "0123456789");
+    (void)buf_puts(out, "\n\n");
+    return f->n == 0 || f->at < f->n;
+}
+
+static enum err_code on_feed(struct exchange *x, struct err *e)
+{
+    struct feed *f = arena_zalloc(x->arena, 1, sizeof *f);
+    if (!f) return err_set(e, ERR_NOMEM, "no memory");
+    TRY(exchange_query_u64(x, "n", 1, 1000, 0, &f->n, e));
+    TRY(exchange_query_u64(x, "bytes", 0, 10000000, 0, &f->bytes, e));
+    TRY(exchange_query_u64(x, "quiet", 0, 1, 0, &f->quiet, e));
+    x->rs.content_type = "text/event-stream";
+    x->rs.feed = (struct response_feed){ feed_next, f };
+    return ERR_OK;
+}
+
 static const struct route_stream lines_stream = { lines_data, lines_end, lines_close };
 
 #define GET .method = "GET", .body = BODY_NONE
@@ -289,6 +319,8 @@ static const struct route table[] = {
     { GET, .pattern = "/fixed", .handler = on_fixed, .answer = "text/plain" },
     { GET, .pattern = "/pooled", .handler = on_ping, .kind = ROUTE_POOLED },
     { GET, .pattern = "/pooled_broken", .handler = on_broken, .kind = ROUTE_POOLED },
+    { GET, .pattern = "/feed", .handler = on_feed, .kind = ROUTE_POOLED, .query = "n bytes quiet",
+        .answer = "text/event-stream" },
     { GET, .pattern = "/slow", .handler = on_slow, .kind = ROUTE_ASYNC, .query = "ms" },
     { GET, .pattern = "/fast", .handler = on_fast, .kind = ROUTE_ASYNC },
     { GET, .pattern = "/refused", .handler = on_refused, .kind = ROUTE_ASYNC },
