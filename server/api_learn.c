@@ -62,9 +62,9 @@ struct retrain_body {
 };
 
 static const struct json_field pairs_fields[] = {
-    { "anchor", JSON_STR, JSON_AT(struct pairs_body, anchor), .min = 1, .max = 300,
+    { "anchor", JSON_STR, JSON_AT(struct pairs_body, anchor), .min = 1, .max = 256,
         .required = true },
-    { "positive", JSON_STR, JSON_AT(struct pairs_body, positive), .min = 1, .max = 300,
+    { "positive", JSON_STR, JSON_AT(struct pairs_body, positive), .min = 1, .max = 256,
         .required = true },
 };
 static const struct json_spec pairs_spec = JSON_SPEC(pairs_fields);
@@ -83,8 +83,8 @@ static const struct json_field retrain_fields[] = {
     { "collection", JSON_STR, AT(collection), .required = true },
     { "objective", JSON_STR, AT(objective), .min = 1, .max = 64 },
     { "pairs", JSON_CUSTOM, AT(pairs), .read = read_pairs },
-    { "labels", JSON_STR, AT(labels), .min = 1, .max = 300 },
-    { "max_seconds", JSON_F64, AT(max_seconds), .min = 1, .max = 604800 },
+    { "labels", JSON_STR, AT(labels), .min = 1, .max = 256 },
+    { "max_seconds", JSON_F64, AT(max_seconds), .min = 5, .max = 604800 },
     { "max_steps", JSON_I64, AT(max_steps), .min = 1, .max = 1e9 },
     { "seed", JSON_I64, AT(seed), .min = 0, .max = 9007199254740991.0,
         JSON_HAS(struct retrain_body, has_seed) },

@@ -7,7 +7,8 @@
  * without an `end` event when the server stops: a client connects again.
  *
  * The feed is called on an event thread, where nothing may block; the last event needs the catalog, so it is
- * read by an operation, which keeps the exchange alive.
+ * read by an operation, which keeps the exchange alive. A run that has begun a moment ago may be in the catalog and
+ * not yet among those under way: what was read is not final then, and we go on watching.
  */
 #include "server/api.h"
 
@@ -18,7 +19,7 @@
 
 #include <stdatomic.h>
 
-enum { HEARTBEAT_S = 15, END_BYTES_MAX = 1 << 20 };
+enum { HEARTBEAT_S = 15, END_BYTES_MAX = 1 << 20, READS_MAX = 40 };
 enum feed_state { FEED_WATCHING, FEED_READING, FEED_READ, FEED_FAILED };
 
 struct events {
@@ -29,7 +30,8 @@ struct events {
     int64_t last_ns;
     atomic_int state; /* enum feed_state */
     struct engine_op op;
-    struct str last; /* the end event; the reader's until FEED_READ */
+    struct str last; /* the end event, or nothing; the reader's until FEED_READ */
+    int reads;
 };
 
 static void write_end(struct buf *out, const struct catalog_run *r)
@@ -47,6 +49,8 @@ static enum err_code read_last(struct events *v, struct err *e)
     struct catalog_run r;
     AUTO(buf_done) struct buf b = BUF_INIT(END_BYTES_MAX);
     TRY(engine_run_get(v->x->engine, v->run, v->x->arena, &r, e));
+    if (!run_is_final(r.status) && v->reads++ < READS_MAX) return ERR_OK;
+    if (!run_is_final(r.status)) return err_set(e, ERR_INTERNAL, "a run that has no end");
     write_end(&b, &r);
     TRY(buf_check(&b, e));
     v->last.p = arena_strndup(v->x->arena, b.p, b.n);
@@ -100,10 +104,11 @@ static bool next(struct exchange *x, void *arg, struct buf *out)
     struct events *v = arg;
     struct run_progress p;
     int state = atomic_load(&v->state);
-    if (state == FEED_READ) {
+    if (state == FEED_READ && v->last.n > 0) {
         (void)buf_append(out, v->last.p, v->last.n);
         return false;
     }
+    if (state == FEED_READ) atomic_store(&v->state, state = FEED_WATCHING);
     if (state == FEED_FAILED || exchange_draining(x)) return state == FEED_READING;
     if (state == FEED_WATCHING) {
         if (engine_run_progress(x->engine, v->run, &p))
