@@ -1,34 +1,33 @@
-"""Reads the pair and sentence files into one pool of distinct texts, less what is held out."""
+"""Reads the pair and sentence files, less what is held out."""
 
 import dataclasses
 import lzma
 import random
 
-import numpy as np
-
 import heldout
 
 MAX_CHARACTERS = 400
 
-# Pair file: weight of its batches beside its size (see train.py).
-PAIRS = {
-    "wordnet_word_gloss": 2.0,
-    "wordnet_lemmas_gloss": 2.0,     # made here: all words of a gloss in one text
-    "wordnet_hypernym_gloss": 1.0,
-    "wordnet_synonyms": 1.0,
-    "wordnet_gloss_example": 1.0,
-    "debian_name_short": 1.0,
-    "debian_short_long": 1.0,
-    "captions_coco_val2017": 1.0,
-    "tatoeba_pivot_paraphrases": 1.0,
-    "ppdb_xl_words": 1.0,
-}
+PAIRS = (
+    "wordnet_word_gloss",
+    "wordnet_lemmas_gloss",      # made here: all words of a gloss in one text
+    "wordnet_hypernym_gloss",
+    "wordnet_synonyms",
+    "wordnet_gloss_example",
+    "debian_name_short",
+    "debian_short_long",
+    "captions_coco_val2017",
+    "tatoeba_pivot_paraphrases",
+    "ppdb_xl_words",
+)
 
-# What the teacher reads: file, column, number of texts, fewest words.
+# What the teacher reads: name, file, column, most texts, fewest words.
 TAUGHT = (
-    ("captions_coco_val2017.tsv", 0, 30000, 1),
-    ("tatoeba_english.txt", 0, 30000, 4),
-    ("wordnet_word_gloss.tsv", 1, 10000, 3),
+    ("captions", "captions_coco_val2017.tsv", 0, 30000, 1),
+    ("tatoeba", "tatoeba_english.txt", 0, 130000, 4),
+    ("glosses", "wordnet_word_gloss.tsv", 1, 40000, 3),
+    ("examples", "wordnet_gloss_example.tsv", 1, 50000, 3),
+    ("packages", "debian_name_short.tsv", 1, 30000, 3),
 )
 
 
@@ -43,10 +42,20 @@ def read_rows(folder, file):
 
 @dataclasses.dataclass
 class Corpus:
-    texts: list              # the pool, distinct
-    pairs: dict              # name -> [N,2] numbers of texts
-    taught: dict             # name -> [N] numbers of texts that the teacher reads
+    pairs: dict              # name -> pairs of texts, in the order of the file, none twice
+    taught: dict             # name -> texts that the teacher reads
     dropped: int             # rows left out because a text of theirs is held out
+
+
+def distinct(corpus):
+    """All texts, each once."""
+    texts = {}
+    for rows in corpus.pairs.values():
+        for row in rows:
+            texts.update(dict.fromkeys(row))
+    for rows in corpus.taught.values():
+        texts.update(dict.fromkeys(rows))
+    return list(texts)
 
 
 def lemmas_gloss(rows):
@@ -58,15 +67,16 @@ def lemmas_gloss(rows):
 
 
 def load(folder, seed):
-    keys, memory, number = heldout.load(), {}, {}
+    keys, memory = heldout.load(), {}
 
     def allowed(text):
         if text not in memory:
             memory[text] = not heldout.holds(keys, text)
         return memory[text]
 
-    def intern(text):
-        return number.setdefault(text[:MAX_CHARACTERS], len(number))
+    def cut(text):
+        # In the files a carriage return would belong to the line end.
+        return text[:MAX_CHARACTERS].replace("\r", " ")
 
     pairs, taught, dropped = {}, {}, 0
     for name in PAIRS:
@@ -74,12 +84,12 @@ def load(folder, seed):
             rows = lemmas_gloss(read_rows(folder, "wordnet_word_gloss.tsv"))
         else:
             rows = [row[:2] for row in read_rows(folder, name + ".tsv")]
-        kept = [(intern(a), intern(b)) for a, b in rows if allowed(a) and allowed(b)]
+        kept = [(cut(a), cut(b)) for a, b in rows if allowed(a) and allowed(b)]
         dropped += len(rows) - len(kept)
-        pairs[name] = np.array(kept, np.int32)
-    for file, column, most, words in TAUGHT:
+        pairs[name] = list(dict.fromkeys(kept))
+    for name, file, column, most, words in TAUGHT:
         texts = sorted({row[column] for row in read_rows(folder, file)})
         texts = [t for t in texts if len(t.split()) >= words and allowed(t)]
         random.Random(seed).shuffle(texts)
-        taught[file.split(".")[0]] = np.array([intern(t) for t in texts[:most]], np.int32)
-    return Corpus(list(number), pairs, taught, dropped)
+        taught[name] = [cut(t) for t in texts[:most]]
+    return Corpus(pairs, taught, dropped)

@@ -1,11 +1,11 @@
-"""Writes the model folder: Hugging Face layout, readable by Kindred and by sentence-transformers."""
+"""Writes a model folder: Hugging Face layout, readable by Kindred and by sentence-transformers."""
 
 import json
 
 import numpy as np
 from safetensors.numpy import save_file
 
-VERSION = 1
+VERSION = 2
 MAX_TOKENS = 512
 
 
@@ -21,11 +21,11 @@ def write_tokenizer(tokenizer, path):
 
 
 def write_folder(folder, tokenizer, table):
-    """table [V,D], rows already carrying the token weights."""
+    """table [V,D] f32, rows already carrying the token weights."""
     if len(table) != tokenizer.get_vocab_size():
         raise ValueError("table and vocabulary differ in size")
-    if not np.isfinite(table).all() or np.abs(table).max() > 6e4:
-        raise ValueError("table has values that half precision cannot hold")
+    if not np.isfinite(table).all():
+        raise ValueError("table has values that are no numbers")
     (folder / "1_Normalize").mkdir(parents=True, exist_ok=True)
     write_json(folder / "modules.json", [
         {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.StaticEmbedding"},
@@ -47,6 +47,6 @@ def write_folder(folder, tokenizer, table):
     })
     write_tokenizer(tokenizer, folder / "tokenizer.json")
     weights = folder / "model.safetensors"
-    save_file({"embedding.weight": np.ascontiguousarray(table, np.float16)}, weights,
+    save_file({"embedding.weight": np.ascontiguousarray(table, np.float32)}, weights,
               metadata={"format": "pt"})
     weights.chmod(0o644)     # the library makes it private

@@ -18,6 +18,7 @@ MERGED = 30000           # pieces of the merge step; together with "##" there ar
 ALPHABET = 200           # other characters become [UNK]
 UNKNOWN = "[UNK]"
 CHUNK = 20000
+MAX_TOKENS = 96          # as in training: pooling makes the rest matter little
 
 
 def bert_style(model):
@@ -72,6 +73,16 @@ def learn(texts):
     return bert_style(models.WordPiece(
         {piece: i for i, piece in enumerate(chosen)}, unk_token=UNKNOWN,
         continuing_subword_prefix="##", max_input_chars_per_word=100))
+
+
+def count(tokenizer, texts):
+    """[V], how often each piece stands in the texts, each cut at MAX_TOKENS."""
+    counts = np.zeros(tokenizer.get_vocab_size(), np.int64)
+    for at in range(0, len(texts), CHUNK):
+        encoded = tokenizer.encode_batch_fast(texts[at:at + CHUNK], add_special_tokens=False)
+        ids = [e.ids[:MAX_TOKENS] for e in encoded]
+        counts += np.bincount(np.concatenate(ids).astype(np.int64), minlength=len(counts))
+    return counts
 
 
 def pieces(tokenizer):
