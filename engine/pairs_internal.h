@@ -62,6 +62,7 @@ struct pairs_sink {
     enum err_code (*pair)(void *arg, const struct pair *p, struct err *e);
     enum err_code (*document)(void *arg, struct str text, uint64_t hash, struct err *e);
     void *arg;
+    size_t *n_train; /* not NULL: pairs that are not held out may be counted here instead */
 };
 /** Everything that w->source, which is not PAIRS_LABELS, has to give; stops at an error of the sink. */
 MUST_USE enum err_code pairs__each(

@@ -145,6 +145,10 @@ static enum err_code views_each(struct pairs_work *w, const struct pairs_sink *s
         TRY(pairs__hash(w, row->text, &hash, e));
         if (hash == PAIRS_NO_HASH) continue;
         TRY(sink->document(sink->arg, row->text, hash, e));
+        if (sink->n_train && !pairs__heldout(hash)) {
+            *sink->n_train += draws;
+            continue;
+        }
         struct arena_mark mark = arena_mark(w->page);
         for (size_t i = 0; i < (pairs__heldout(hash) ? 1 : draws); i++) {
             uint64_t seed = pairs__heldout(hash) ? 0 : pairs__mix(w->rq->seed, i, 0);

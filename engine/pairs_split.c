@@ -201,9 +201,10 @@ static void split_free(struct pairs_split **s)
 enum err_code pairs__split_new(struct pairs_work *w, struct pairs_split **ret_s, struct err *e)
 {
     AUTO(split_free) struct pairs_split *s = mem_zalloc(1, sizeof *s);
-    struct pairs_sink sink = { survey_pair, survey_document, s };
+    struct pairs_sink sink = { survey_pair, survey_document, s, NULL };
     if (!s) return no_memory(e);
     s->w = w;
+    sink.n_train = &s->n_train;
     /* Some of the lowest will be documents or answers of chosen queries. */
     s->documents = (struct lowest){ .max = w->rq->distractors_max + 2 * w->rq->heldout_max,
         .bound = UINT64_MAX };
@@ -341,7 +342,7 @@ static enum err_code write_heldout(struct pairs_split *s, struct err *e)
 enum err_code pairs__split_write(
     struct pairs_split *s, struct pairs_files *f, struct pairs_report *ret, struct err *e)
 {
-    struct pairs_sink sink = { write_pair, write_document, s };
+    struct pairs_sink sink = { write_pair, write_document, s, NULL };
     s->files = f;
     s->report = (struct pairs_report){ .source = s->w->source };
     TRY(pairs__each(s->w, &sink, e));

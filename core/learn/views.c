@@ -36,6 +36,11 @@ static bool is_line_end(uint32_t cp)
     return cp == '\n' || cp == '\r' || cp == 0x85 || cp == 0x2028 || cp == 0x2029;
 }
 
+static bool is_alnum(char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+}
+
 /* Written without spaces, each character about a word. */
 static bool is_ideograph(uint32_t cp)
 {
@@ -84,6 +89,12 @@ static enum err_code split(struct str text, struct arena *a, struct words *ret, 
     if (!ws.w) return no_memory(e);
     for (const char *p = text.p, *end = text.p + text.n; p < end;) {
         uint32_t cp;
+        if (open && ending == ENDING_NONE &&
+            is_alnum(*p)) { /* the same as below, most of the time */
+            ws.w[ws.n - 1].n++;
+            p++;
+            continue;
+        }
         unsigned n = utf8_decode(p, end, &cp);
         if (!is_space(cp)) {
             bool next = ends_before(ending, spaced, cp) || ws.n == 0;

@@ -51,32 +51,33 @@ static void put_wide(struct folding *f, uint32_t cp)
     }
 }
 
+/* ASCII from p on, up to the first character that is none; returns where that is. */
+static const char *put_ascii(struct folding *f, const char *p, const char *end)
+{
+    char low[512];
+    size_t n = 0;
+    for (; p < end && n + 2 <= sizeof low && (unsigned char)*p < 0x80; p++) {
+        unsigned char c = (unsigned char)*p, small = c | 0x20;
+        if (!(small >= 'a' && small <= 'z') && !(c >= '0' && c <= '9')) {
+            f->gap = true;
+            continue;
+        }
+        if (f->gap && (n > 0 || f->out->n > f->start)) low[n++] = ' ';
+        f->gap = false;
+        low[n++] = (char)(c <= '9' ? c : small);
+    }
+    buf_append(f->out, low, n);
+    return p;
+}
+
 static void put_valid(struct folding *f, const char *p, const char *end)
 {
     while (p < end) {
-        const char *run = p;
-        char low[64];
-        size_t n = 0;
-        /* ASCII letters and digits, a run at a time */
-        for (; p < end && n < sizeof low; p++) {
-            unsigned char c = (unsigned char)*p;
-            if (c >= 'A' && c <= 'Z')
-                low[n++] = (char)(c | 0x20);
-            else if ((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'))
-                low[n++] = (char)c;
-            else
-                break;
-        }
-        if (p > run) {
-            put(f, low, n);
-        } else if ((unsigned char)*p < 0x80) {
-            f->gap = true;
-            p++;
-        } else {
-            uint32_t cp;
-            p += utf8_decode(p, end, &cp);
-            put_wide(f, cp);
-        }
+        uint32_t cp;
+        p = put_ascii(f, p, end);
+        if (p == end || (unsigned char)*p < 0x80) continue;
+        p += utf8_decode(p, end, &cp);
+        put_wide(f, cp);
     }
 }
 

@@ -104,7 +104,7 @@ START_TEST(labels_of_items_with_many_values)
 {
     FX_FILES f;
     rng_init(&fx.rng, (uint64_t)_i + 30);
-    put_labelled(0, 3000, 300 << _i);
+    put_labelled(0, 3000, (size_t)300 << _i);
     fx.rq.labels = STR("metadata.l");
     fx.rq.heldout_max = 200;
     fx.rq.distractors_max = 500;
