@@ -313,15 +313,12 @@ static void run_alone(struct write_task *t)
 
 /* ---- submitting ---- */
 
-/* Said again, for certain, when it is inserted. */
+/* Whether the collection has a run already is for the catalog to say, when this one is inserted: a run that has
+ * ended there may stand in the table for a moment longer. */
 static enum err_code check_room(struct engine *g, struct run_state *s, struct err *e)
 {
     struct runs *r = g->runs;
     AUTO_LOCK(&r->lock);
-    const struct run_entry *other = runs__of_collection(r, s->base.col->row.id);
-    if (other)
-        return err_set(e, ERR_RUN_IN_PROGRESS, "run %lld of collection \"%.*s\" has not ended",
-            (long long)other->id, STR_ARG(s->base.col->row.name));
     if (s->op->action == RUN_DO_RETRAIN && r->n_open >= g->cfg->learn_queue)
         return err_set(e, ERR_BUSY, "%zu runs are waiting already", r->n_open);
     return ERR_OK;

@@ -61,10 +61,10 @@ struct run_entry *runs__find(struct runs *r, int64_t id)
 
 struct run_entry *runs__of_collection(struct runs *r, int64_t collection_id)
 {
-    struct run_entry *e = r->open;
-    while (e && e->collection_id != collection_id)
-        e = e->next;
-    return e;
+    struct run_entry *newest = NULL; /* an older one has ended, and is about to leave the table */
+    for (struct run_entry *e = r->open; e; e = e->next)
+        if (e->collection_id == collection_id) newest = e;
+    return newest;
 }
 
 static void changed(struct runs *r, struct run_entry *entry)
