@@ -29,6 +29,9 @@
 
 #include <stdatomic.h>
 
+/* Who links a generation (link.h): those for what serves, or those of the lowest priority. */
+enum link_ring_id { RING_SERVING, RING_PATIENT, RING_COUNT };
+
 struct generation {
     atomic_size_t refs;
     struct catalog_generation row; /* set once; `state` and `seq` are what they were then */
@@ -36,15 +39,17 @@ struct generation {
     struct model *model;   /* set once, a reference; NULL: own vectors, or the model is not there */
     struct index *index;   /* set once; locks for itself */
     atomic_bool abandoned; /* nobody will search it any more: not worth linking */
+    atomic_bool patient;   /* does not serve: nothing is to wait for its linking */
     atomic_uint link_share; /* slices that it gets each time its turn comes */
     int64_t seq; /* one that does not serve: the change up to which the index knows all. Owner: the
                     promotion that works on it, or else the writer thread */
     size_t
         backlog; /* vectors that waited when it was loaded; 0 once caught up. Owner: writer thread */
-    /* guarded by linker.lock */
-    struct generation *link_next;
-    bool link_waiting;
-    uint64_t link_epoch;
+    struct link_place {
+        struct generation *next;
+        bool waiting;
+        uint64_t epoch;
+    } link[RING_COUNT]; /* guarded by the ring's lock */
 };
 
 /* The filter columns, counted, since a rebuild replaces them while searches read. */

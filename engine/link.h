@@ -3,9 +3,12 @@
  * Link threads: put vectors that were stored into the graphs, behind the
  * searches' back, at a lower priority. Generations with waiting vectors stand
  * in a ring; each thread takes the next, links a slice, and puts it back at the
- * end, so that a large import does not keep a small collection waiting. One that is
- * to serve soon gets larger slices (link_share): under an import that never ends it
- * would else never catch up with the one that serves.
+ * end, so that a large import does not keep a small collection waiting.
+ *
+ * There are two rings with threads of their own: one for generations that serve,
+ * and one for those that are being built, which nobody waits for: its threads
+ * have the lowest priority there is and share no lock with a search or a write.
+ * A generation may stand in both, when it has just come to serve.
  */
 #pragma once
 
@@ -13,13 +16,24 @@
 #include "engine/collection.h"
 
 struct engine;
-struct linker {
+
+struct link_ring {
     struct mutex lock;
     struct cond work;
     struct generation *head, **tail; /* with a reference each; guarded by lock */
     bool stop;                       /* guarded by lock */
-    struct engine *engine;           /* set once */
-    struct thread *threads;
+};
+
+struct link_thread {
+    struct linker *linker;
+    enum link_ring_id ring;
+    struct thread thread;
+};
+
+struct linker {
+    struct engine *engine; /* set once */
+    struct link_ring rings[RING_COUNT];
+    struct link_thread *threads;
     size_t n_threads;
     atomic_size_t since_idle; /* vectors linked since all was linked last */
 };

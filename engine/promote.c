@@ -7,7 +7,13 @@
 #include "engine/learned.h"
 #include "engine/writer_call.h"
 
-enum { ARENA_BYTES = 1 << 18, GRAPH_POLL_MS = 50, STALLED_ROUNDS = 3, LINK_SHARE = 3 };
+enum {
+    ARENA_BYTES = 1 << 18,
+    STALLED_ROUNDS = 3,
+    GRAPH_POLL_MS = 50,
+    GRAPH_STALLED_MS = 30000,
+    LINK_SHARE = 3, /* against the generation that serves, if it cannot do without */
+};
 
 /* ---- the version and its generation ---- */
 
@@ -140,27 +146,44 @@ static enum err_code round_of_pages(struct promotion *p, size_t *ret_n, struct e
 }
 
 /* As much is linked as searches are used to. */
-static bool graph_is_ready(struct promotion *p)
+static bool graph_is_ready(struct promotion *p, size_t *ret_pending)
 {
     AUTO_GENERATION struct generation *serving = collection_generation(p->col);
     struct index_stats old, next;
     index_stats(serving->index, &old);
     index_stats(p->next->index, &next);
+    *ret_pending = next.pending;
     return next.pending <= PROMOTE_PENDING || next.pending <= old.pending;
+}
+
+/* Threads that take only what time is left have none: those that link what serves take it on, and in larger slices,
+ * since an import that never ends would else keep the two apart for ever. */
+static void hurry_when_stalled(struct promotion *p, size_t pending)
+{
+    int64_t now = time_mono_ns();
+    if (p->looked_ns && now - p->looked_ns < GRAPH_STALLED_MS * NS_PER_MS) return;
+    if (p->looked_ns && pending > p->pending_then - p->pending_then / 20) {
+        atomic_store(&p->next->patient, false);
+        atomic_store(&p->next->link_share, LINK_SHARE);
+        linker_schedule(&p->g->linker, p->next);
+    }
+    p->looked_ns = now;
+    p->pending_then = pending;
 }
 
 /* Until little is left, or until it shows that more is not to be had: writes come as fast. */
 static enum err_code approach(struct promotion *p, struct err *e)
 {
-    size_t before = SIZE_MAX, n;
+    size_t before = SIZE_MAX, n, pending;
     int stalled = 0;
     for (;;) {
         TRY(round_of_pages(p, &n, e));
         stalled = n > before - before / 4 ? stalled + 1 : 0;
         before = n;
-        bool near = n <= PROMOTE_HOLD_CHANGES || stalled >= STALLED_ROUNDS;
-        if (near && graph_is_ready(p)) return ERR_OK;
-        if (near) TRY(promote__pause(p, time_mono_ns() + GRAPH_POLL_MS * NS_PER_MS, e));
+        if (n > PROMOTE_HOLD_CHANGES && stalled < STALLED_ROUNDS) continue;
+        if (graph_is_ready(p, &pending)) return ERR_OK;
+        hurry_when_stalled(p, pending);
+        TRY(promote__pause(p, time_mono_ns() + GRAPH_POLL_MS * NS_PER_MS, e));
     }
 }
 
@@ -193,6 +216,7 @@ static void put_in_place(struct engine *g, struct promotion *p, int64_t seq)
     struct index_stats stats;
     index_stats(next->index, &stats);
     next->backlog = stats.pending;
+    atomic_store(&next->patient, false);
     atomic_store(&next->link_share, 1);
     old->seq = seq;
     generation_ref(next);
@@ -224,6 +248,7 @@ static enum err_code try_swap(struct engine *g, struct swap *s, struct err *e)
     if (last > p->next->seq) return ERR_OK;
     TRY(catalog_generation_serve(g->catalog, &col->row, &p->next->row, p->run_id, &seq, e));
     put_in_place(g, p, seq);
+    linker_schedule(&g->linker, p->next);
     g->writer.checkpoint_due = true;
     s->done = true;
     return ERR_OK;
@@ -281,7 +306,7 @@ static enum err_code build_and_swap(struct promotion *p, struct err *e)
     bool done = false;
     TRY(guess_total(p, e));
     atomic_store(&p->next->abandoned, false);
-    atomic_store(&p->next->link_share, LINK_SHARE);
+    atomic_store(&p->next->patient, true);
     linker_schedule(&p->g->linker, p->next);
     TRY(approach(p, e));
     for (;;) {
@@ -310,6 +335,7 @@ static void clean_up(struct promotion *p, enum err_code code)
             col->previous = NULL;
         }
         if (col->previous != p->next) atomic_store(&p->next->abandoned, true);
+        atomic_store(&p->next->patient, true);
         atomic_store(&p->next->link_share, 1);
     }
     generation_unref(p->next);

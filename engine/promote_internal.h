@@ -17,6 +17,8 @@ struct promotion {
     struct arena *arena; /* one page */
     size_t page;         /* changes of the next page */
     bool held;           /* writes wait: hurry */
+    int64_t looked_ns;   /* when the graph's progress was looked at; 0: not yet */
+    size_t pending_then; /* what waited to be linked then */
     bool torn;           /* the index missed what the catalog has: not to be used again */
 };
 

@@ -53,6 +53,28 @@ START_TEST(there_and_back)
 }
 END_TEST
 
+/* It does not begin to serve with more to scan than it is said to. */
+START_TEST(linked_before_it_serves)
+{
+    struct err e = ERR_INIT;
+    for (size_t i = 0; i < 5; i++)
+        rig_put_many(&promo_rig, "default", i * 500, 500);
+    rig_make_version(&promo_rig, "default", PROMO_SEED_2);
+    AUTO_GENERATION struct generation *old = collection_generation(promo_col);
+    struct index_stats stats;
+    for (index_stats(old->index, &stats); stats.pending; index_stats(old->index, &stats))
+        promo_sleep(5);
+    promo_to(2);
+    AUTO_GENERATION struct generation *gen = collection_generation(promo_col);
+    index_stats(gen->index, &stats);
+    ck_assert_uint_le(stats.pending, PROMOTE_PENDING);
+    for (; stats.pending; index_stats(gen->index, &stats))
+        promo_sleep(5);
+    ck_assert_ok(index_verify(gen->index, &e), &e);
+    promo_check_version(2);
+}
+END_TEST
+
 START_TEST(what_cannot_be_promoted)
 {
     struct err e = ERR_INIT;
@@ -401,6 +423,7 @@ TEST_SUITE(promote)
     tcase_add_checked_fixture(tc, promo_setup, promo_teardown);
     tcase_set_timeout(tc, 60);
     tcase_add_test(tc, there_and_back);
+    tcase_add_test(tc, linked_before_it_serves);
     tcase_add_test(tc, what_cannot_be_promoted);
     tcase_add_test(tc, of_an_empty_collection);
     tcase_add_test(tc, after_a_restart);
