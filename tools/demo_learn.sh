@@ -107,7 +107,7 @@ for step in rollback promote; do
         send POST /admin/collections/verses/promote '{"version": 2}' >"$data/switch.json"
     fi
     jq -r '"   \(.kind): version \(.from_version) -> \(.to_version), \(.metrics[] | select(.seconds) | "\(.seconds * 1000 | round) ms, \(.replayed) changes replayed")"' "$data/switch.json"
-    ask "the server told the client not to wait" | jq -r '"     version \(.model.version) finds \(.hits[0].id)"'
+    ask "And the server spake unto the client, saying, Thou shalt not wait" | jq -r '"     version \(.model.version) finds \(.hits[0].id)"'
 done
 send GET /admin/collections/verses/versions |
     jq -r '.versions[] | "     \(.model)  \(.state)\(if .metrics.after then "  recall@10 \(.metrics.after.recall_at_10 * 1000 | round / 1000) on its held-out part" else "" end)"'

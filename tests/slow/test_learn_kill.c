@@ -283,6 +283,7 @@ static void check_disk(void)
 
 START_TEST(resumes_when_killed)
 {
+    (void)setvbuf(stdout, NULL, _IOLBF, 0); /* a failure is told by what came before it */
     uint64_t seed = (uint64_t)time_unix_ms();
     printf("  seed %llu\n", (unsigned long long)seed);
     rng_init(&t.rng, seed);
