@@ -125,7 +125,8 @@ static double round_tick(double range)
 /* Both ends on ticks, or, if `exact`, where the values end. */
 static struct axis make_axis(double low, double high, bool exact)
 {
-    if (!(high > low)) high = low + (low != 0 ? fabs(low) : 1);
+    /* Also where they differ by rounding only: ticks that close would never end. */
+    if (!(high - low > 1e-6 * fmax(fabs(low), fabs(high)))) high = low + (low != 0 ? fabs(low) : 1);
     struct axis a = { low, high, round_tick(high - low) };
     if (!exact) {
         a.low = floor(low / a.tick) * a.tick;

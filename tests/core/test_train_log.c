@@ -114,6 +114,16 @@ START_TEST(curves_of_odd_values)
     add(1, 0);
     add(2, 1e-30);
     ck_assert_uint_eq(check_svg(), 2);
+    /* A single value: its smoothed one may differ by a rounding. */
+    for (int i = 1; i <= 200; i++) {
+        train_log_done(&l);
+        add(1, (double)i * 0.0371);
+        ck_assert_uint_eq(check_svg(), 1);
+    }
+    train_log_done(&l);
+    add(1, 5);
+    add(2, nextafter(5, 6));
+    ck_assert_uint_eq(check_svg(), 2);
 }
 END_TEST
 
