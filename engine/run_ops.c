@@ -145,8 +145,37 @@ static enum err_code prepare_version(struct run_state *s, struct err *e)
     return ERR_OK;
 }
 
+/* Said again, for certain, when the run is inserted. The table alone is not asked: a run that has ended may
+ * stand there for a moment longer. */
+static enum err_code check_alone(struct run_state *s, struct err *e)
+{
+    struct engine *g = s->op->op.engine;
+    struct catalog_run row;
+    mutex_lock(&g->runs->lock);
+    const struct run_entry *other = runs__of_collection(g->runs, s->base.col->row.id);
+    const int64_t id = other ? other->id : 0;
+    mutex_unlock(&g->runs->lock);
+    if (!id) return ERR_OK;
+    TRY(catalog_run_get(g->catalog, id, s->op->op.arena, &row, e));
+    if (run_is_final(row.status)) return ERR_OK;
+    return err_set(e, ERR_RUN_IN_PROGRESS, "run %lld of collection \"%.*s\" has not ended",
+        (long long)id, STR_ARG(s->base.col->row.name));
+}
+
+static enum err_code check_room(struct run_state *s, struct err *e)
+{
+    struct engine *g = s->op->op.engine;
+    struct runs *r = g->runs;
+    AUTO_LOCK(&r->lock);
+    if (s->op->action == RUN_DO_RETRAIN && r->n_open >= g->cfg->learn_queue)
+        return err_set(e, ERR_BUSY, "%zu runs are waiting already", r->n_open);
+    return ERR_OK;
+}
+
 static enum err_code prepare(struct run_state *s, struct err *e)
 {
+    TRY(check_alone(s, e));
+    TRY(check_room(s, e));
     if (s->op->action == RUN_DO_RETRAIN)
         TRY(prepare_retrain(s, e));
     else
@@ -313,17 +342,6 @@ static void run_alone(struct write_task *t)
 
 /* ---- submitting ---- */
 
-/* Whether the collection has a run already is for the catalog to say, when this one is inserted: a run that has
- * ended there may stand in the table for a moment longer. */
-static enum err_code check_room(struct engine *g, struct run_state *s, struct err *e)
-{
-    struct runs *r = g->runs;
-    AUTO_LOCK(&r->lock);
-    if (s->op->action == RUN_DO_RETRAIN && r->n_open >= g->cfg->learn_queue)
-        return err_set(e, ERR_BUSY, "%zu runs are waiting already", r->n_open);
-    return ERR_OK;
-}
-
 static enum err_code submit(struct engine *g, struct run_op *op, struct err *e)
 {
     struct run_state *s = op->op.state;
@@ -337,7 +355,6 @@ static enum err_code submit(struct engine *g, struct run_op *op, struct err *e)
     const struct str name = op->action == RUN_DO_RETRAIN ? op->retrain.collection : op->collection;
     TRY(registry_get(&g->registry, name, &s->base.col, e));
     s->base.gen = collection_generation(s->base.col);
-    TRY(check_room(g, s, e));
     TRY(engine__take_search(g, &s->base, e));
     TRY(engine__take_write(g, &s->base, 1, e));
     pool_push(&g->pool, LANE_INTERACTIVE, &op->op, prepare_step);

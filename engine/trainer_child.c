@@ -158,7 +158,10 @@ static void take_line(struct follow *f, struct str text)
     switch (line.kind) {
     case LINE_PHASE: take_phase(f, line.phase); break;
     case LINE_PROGRESS: take_progress(f, &line); break;
-    case LINE_DATA: copy_text(ret->data_hash, sizeof ret->data_hash, line.name); break;
+    case LINE_DATA:
+        copy_text(ret->data_hash, sizeof ret->data_hash, line.name);
+        f->row->data_hash = str_from(ret->data_hash);
+        break;
     case LINE_METRIC: take_metric(ret, &line); break;
     case LINE_WEIGHTS: copy_text(ret->weights_hash, sizeof ret->weights_hash, line.name); break;
     case LINE_DECISION:
