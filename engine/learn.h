@@ -19,7 +19,7 @@ struct retrain_spec {
     struct str collection;
     struct str objective;                    /* "": "auto" */
     struct str pairs_anchor, pairs_positive; /* "text", "metadata.a.b"; both or none */
-    struct str labels;                       /* "metadata.a.b" */
+    struct str labels;                       /* "metadata.a.b"; not beside pairs */
     double max_seconds;                      /* 0: the setting learn.max_seconds */
     int64_t max_steps;                       /* 0: none */
     bool has_seed;
@@ -42,11 +42,13 @@ struct run_op {
 };
 /**
  * RETRAIN errors: NOT_FOUND (collection), RUN_IN_PROGRESS, INVALID (a field, named), UNPROCESSABLE (a
- * collection of vectors; a model that cannot be trained; the data that the objective needs is missing).
+ * collection of vectors; a model that cannot be trained; an objective that is not available; too little to
+ * learn from).
  * CANCEL: NOT_FOUND; CONFLICT (final already). Cancelling is asked for, and done when the status says so; a run
  * that has begun its swap finishes it.
  * PROMOTE: NOT_FOUND (collection, version), CONFLICT (it serves already; its folder is gone), RUN_IN_PROGRESS.
- * ROLLBACK: as PROMOTE, of the version that served last before this one; CONFLICT: none did.
+ * ROLLBACK: as PROMOTE, of the version that served last before this one, so a second one goes further back; CONFLICT:
+ * none did that is still there.
  * All: BUSY, DRAINING, FULL, IO, NOMEM.
  */
 MUST_USE enum err_code engine_run_submit(struct engine *g, struct run_op *op, struct err *e);
@@ -72,8 +74,8 @@ bool engine_run_progress(struct engine *g, int64_t run, struct run_progress *ret
 
 struct version_info {
     struct catalog_version row;
-    struct str model; /* "text-small@1", "words/text-small@3" */
-    bool has_vectors; /* going to it replays changes only */
+    struct str model;                 /* "text-small@1", "words/text-small@3" */
+    bool has_vectors;                 /* going to it replays changes only */
     const struct run_metric *metrics; /* of its run */
     size_t n_metrics;
 };
