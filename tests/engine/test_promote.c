@@ -394,6 +394,30 @@ START_TEST(every_allocation_fails)
 }
 END_TEST
 
+static enum err_code open_and_close(void *arg)
+{
+    (void)arg;
+    struct err e = ERR_INIT;
+    struct engine *g = NULL;
+    enum err_code code = engine_open(&promo_rig.cfg, &g, &e);
+    engine_close(g);
+    return code;
+}
+START_TEST(every_allocation_of_a_start_fails)
+{
+    rig_put_many(&promo_rig, "default", 0, 3);
+    rig_make_version(&promo_rig, "default", PROMO_SEED_2);
+    promo_to(2);
+    collection_unref(promo_col);
+    promo_col = NULL;
+    rig_close(&promo_rig);
+    oom_loop(open_and_close, NULL);
+    rig_open(&promo_rig);
+    promo_use();
+    ck_assert_uint_eq(promo_check_vectors(2), 3);
+}
+END_TEST
+
 static atomic_int fail_left;
 static bool fail_some(void)
 {
@@ -442,5 +466,6 @@ TEST_SUITE(promote)
     tcase_add_checked_fixture(oom, promo_setup, promo_teardown);
     tcase_set_timeout(oom, 120);
     tcase_add_test(oom, every_allocation_fails);
+    tcase_add_test(oom, every_allocation_of_a_start_fails);
     suite_add_tcase(s, oom);
 }
