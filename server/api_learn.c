@@ -103,7 +103,8 @@ static enum err_code retrain_render(struct exchange *x, struct engine_op *op, st
     json_write_key(&w, "run");
     json_write_i64(&w, run->info.id);
     json_write_key(&w, "status");
-    json_write_z(&w, run_status_name(run->info.status));
+    json_write_z(
+        &w, run_status_name(RUN_QUEUED)); /* as it was inserted; it may have begun meanwhile */
     json_write_object_end(&w);
     return buf_check(&x->rs.body, e);
 }

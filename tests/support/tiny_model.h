@@ -14,3 +14,6 @@ enum { TINY_MODEL_WORDS = 256 };
 /** Write dir/name with config.json, vocab.txt and model.safetensors; fails the test if it cannot.
  * dir is made if missing. The same seed gives the same model. */
 void tiny_model_write(const char *dir, const char *name, size_t dimensions, uint64_t seed);
+/** The same, and every letter is a piece of its own, so that English sentences have vectors that differ, and the
+ * anchor set (core/eval/general.h) a figure. */
+void tiny_model_write_letters(const char *dir, const char *name, size_t dimensions, uint64_t seed);
