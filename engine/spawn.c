@@ -9,6 +9,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -142,6 +143,19 @@ static void close_out(struct child *c)
 {
     if (c->out >= 0) (void)close(c->out);
     c->out = -1;
+}
+
+bool child_is_runnable(const struct child *c)
+{
+    char path[64], text[512];
+    (void)snprintf(path, sizeof path, "/proc/%d/stat", (int)c->pid);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return false;
+    ssize_t n = read(fd, text, sizeof text - 1);
+    (void)close(fd);
+    text[n > 0 ? n : 0] = '\0';
+    const char *after = strrchr(text, ')'); /* the name before it may hold anything */
+    return after && after[1] == ' ' && (after[2] == 'R' || after[2] == 'D');
 }
 
 size_t child_read(struct child *c, char *buf, size_t n, int timeout_ms)

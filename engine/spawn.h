@@ -37,6 +37,8 @@ MUST_USE enum err_code child_start(const struct spawn_options *o, struct child *
 void child_signal(const struct child *c, int signal_number);
 /** Has it ended (it still has to be reaped)? Does not wait. */
 bool child_has_ended(const struct child *c);
+/** Would it run if it were given a core (or its disk answered)? Of its main thread. Does not wait. */
+bool child_is_runnable(const struct child *c);
 /** What poll says within timeout_ms, then read: bytes into buf [n]; 0: nothing yet; closes `out` at its end. */
 size_t child_read(struct child *c, char *buf, size_t n, int timeout_ms);
 /** Kill what is left of its group, close the pipe, wait for it. Returns the status of waitpid. */

@@ -202,6 +202,12 @@ static void kill_hard(struct follow *f)
     f->killed = true;
 }
 
+/* Its priority is the lowest there is: where others take all cores it does not get to say anything, and is not dead. */
+static bool is_starved(const struct follow *f, int64_t silent_ns)
+{
+    return silent_ns < runs__tuning.long_silence_ms * NS_PER_MS && child_is_runnable(&f->child);
+}
+
 static int64_t silence_ms(const struct follow *f)
 {
     bool trains = f->row->status == RUN_RUNNING && f->has_progress && f->row->step < f->row->steps;
@@ -218,7 +224,8 @@ static void check(struct follow *f)
         f->kill_ns = now + runs__tuning.term_ms * NS_PER_MS;
     }
     if (f->kill_ns && now >= f->kill_ns) kill_hard(f);
-    if (!f->kill_ns && now - f->sign_ns > silence_ms(f) * NS_PER_MS) {
+    if (!f->kill_ns && now - f->sign_ns > silence_ms(f) * NS_PER_MS &&
+        !is_starved(f, now - f->sign_ns)) {
         f->silent = true;
         kill_hard(f);
     }

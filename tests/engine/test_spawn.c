@@ -152,6 +152,23 @@ START_TEST(what_it_started_ends_too)
 }
 END_TEST
 
+/* Starved of its core is not dead; asleep for ever is. */
+START_TEST(busy_and_asleep_are_told_apart)
+{
+    struct child busy = start("while :; do :; done", NULL);
+    struct child asleep = start("exec sleep 60", NULL);
+    int64_t until = time_mono_ns() + 20 * NS_PER_S;
+    while (child_is_runnable(&asleep) && time_mono_ns() < until)
+        (void)child_read(&asleep, NULL, 0, 10);
+    ck_assert(!child_is_runnable(&asleep));
+    while (!child_is_runnable(&busy) && time_mono_ns() < until)
+        (void)child_read(&busy, NULL, 0, 10);
+    ck_assert(child_is_runnable(&busy));
+    (void)child_reap(&busy);
+    (void)child_reap(&asleep);
+}
+END_TEST
+
 START_TEST(no_such_program)
 {
     struct err e = ERR_INIT;
@@ -192,6 +209,7 @@ TEST_SUITE(spawn)
     tcase_add_test(tc, environment);
     tcase_add_test(tc, signals_are_as_at_start);
     tcase_add_test(tc, what_it_started_ends_too);
+    tcase_add_test(tc, busy_and_asleep_are_told_apart);
     tcase_add_test(tc, no_such_program);
     tcase_add_test(tc, log_is_bounded);
     suite_add_tcase(s, tc);
