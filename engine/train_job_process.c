@@ -17,6 +17,15 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+/* A sanitizer maps terabytes of addresses for itself. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define SANITIZED 1
+#endif
+#endif
+
 enum { LOCK_WAIT_MS = 5000, LOCK_PAUSE_MS = 50, NICE = 19 };
 
 static volatile sig_atomic_t stopped;
@@ -102,7 +111,6 @@ static void on_signal(int number)
 static void keep_back(const struct config *cfg, pid_t parent)
 {
     const struct sched_param param = { .sched_priority = 0 };
-    rlim_t bytes = (rlim_t)cfg->learn_memory_mb << 20;
     struct sigaction action = { .sa_handler = on_signal, .sa_flags = SA_RESTART };
 
     (void)sigemptyset(&action.sa_mask);
@@ -113,7 +121,16 @@ static void keep_back(const struct config *cfg, pid_t parent)
     if (getppid() != parent) stopped = SIGTERM; /* it died before the signal was asked for */
     (void)setpriority(PRIO_PROCESS, 0, NICE);
     (void)sched_setscheduler(0, SCHED_IDLE, &param);
+#ifndef SANITIZED
+    rlim_t bytes = (rlim_t)cfg->learn_memory_mb << 20;
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
     (void)setrlimit(RLIMIT_AS, &(struct rlimit){ bytes, bytes });
+#else
+    (void)bytes; /* a sanitizer reserves terabytes */
+#endif
+#else
+    (void)cfg;
+#endif
 }
 
 /* The process before this one may still be on its way out. */
