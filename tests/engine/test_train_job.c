@@ -268,7 +268,7 @@ START_TEST(options_follow_the_request)
     };
     f.run.seed = 7;
     ck_assert_ok(train_job_options(&job, &pairs, &a, NULL));
-    ck_assert_int_eq(a.steps, 0); /* the trainer's own count */
+    ck_assert_int_eq(a.steps, 200); /* at least */
     ck_assert(same(a.max_seconds, (double)f.cfg.learn_max_seconds) && a.seed == 7);
     ck_assert(a.rate > 0.01 && a.rate < 0.02); /* the tiny model's values have size 1 */
     f.run.max_steps = 50;
@@ -277,7 +277,13 @@ START_TEST(options_follow_the_request)
     ck_assert(b.steps == 50 && same(b.max_seconds, 9));
     f.run.max_steps = 1000000; /* a limit, not a wish */
     ck_assert_ok(train_job_options(&job, &pairs, &b, NULL));
-    ck_assert_int_eq(b.steps, 0);
+    ck_assert_int_eq(b.steps, 200);
+    pairs.train = 20000;
+    ck_assert_ok(train_job_options(&job, &pairs, &b, NULL));
+    ck_assert_int_eq(b.steps, 391); /* ten times through */
+    pairs.train = 400000;
+    ck_assert_ok(train_job_options(&job, &pairs, &b, NULL));
+    ck_assert_int_eq(b.steps, 500); /* at most */
     f.run.max_steps = 3;
     struct train_job_report r = trained();
     ck_assert_int_eq(r.training.steps, 3);
