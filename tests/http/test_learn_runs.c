@@ -169,6 +169,37 @@ START_TEST(an_admin_key_is_asked_for)
 }
 END_TEST
 
+/* ---- what takes longer than a request ---- */
+
+START_TEST(a_long_promotion_goes_on_without_its_request)
+{
+    static const char *const args[] = { "--request-timeout-ms", "1000", "--learn-reembed-rate",
+        "50", NULL };
+    struct http_reply r;
+    learn_server_start(args);
+    learn_fill("long");
+    json_decref(learn_wait(learn_retrain("long", "'promote':'never'," LEARN_TITLES), "succeeded"));
+    http_reply_init(&r);
+    http_call(suite_server.port,
+        &(struct http_call){ .method = "POST",
+            .path = "/admin/collections/long/promote",
+            .type = "application/json",
+            .body = STR("{\"version\":2}") },
+        &r);
+    ck_assert_msg(r.status == 202, "%d %s", r.status, http_reply_text(&r));
+    check_documented("POST", "/admin/collections/long/promote", &r);
+    ck_assert_str_eq(http_reply_header(&r, "Location"), "/admin/runs/2");
+    http_reply_done(&r);
+    json_decref(learn_wait(2, "promoting"));
+    expect("POST", "/admin/collections/long/rollback", NULL, 409);
+    json_decref(learn_call("POST", "/admin/runs/2/cancel", NULL, 202));
+    json_decref(learn_wait(2, "cancelled"));
+    check_end_event(2, "cancelled");
+    check_states("long", "serving", "candidate");
+    learn_server_stop();
+}
+END_TEST
+
 /* ---- stopping ---- */
 
 START_TEST(a_stop_ends_the_events_and_not_the_run)
@@ -218,6 +249,7 @@ TEST_SUITE(learn_runs)
     TCase *own = tcase_create("own");
     tcase_set_timeout(own, 240);
     tcase_add_test(own, an_admin_key_is_asked_for);
+    tcase_add_test(own, a_long_promotion_goes_on_without_its_request);
     tcase_add_test(own, a_stop_ends_the_events_and_not_the_run);
     suite_add_tcase(s, own);
 }
