@@ -83,6 +83,7 @@ struct catalog_collection {
     const struct catalog_field *fields;
     size_t n_fields;
     int64_t created_ms;
+    struct str base_hash; /* of its base model's weights, hex; "": none, or not known */
     struct catalog_generation
         serving; /* when the row was read; who keeps the row follows by himself */
 };
@@ -211,7 +212,7 @@ void catalog_rollback(struct catalog *c);
 
 /** Insert a collection and its first generation, which serves, and with a model (model_version not 0)
  * the first version of it (learning.h). Fields used: name, modality, metric, m, ef_construction,
- * ef_search, fields, serving (model_name, model_version, dimensions); created_ms, id and serving.id
+ * ef_search, fields, base_hash, serving (model_name, model_version, dimensions); created_ms, id and serving.id
  * are set in *row. CONFLICT: the name exists. Outside begin/commit it is its own transaction. */
 MUST_USE enum err_code catalog_collection_create(
     struct catalog *c, struct catalog_collection *row, struct err *e);

@@ -34,6 +34,7 @@ static enum err_code row_read(
         .state = GENERATION_SERVING,
         .seq = sqlite3_column_int64(s, 13) };
     TRY(catalog__column_str(s, 1, a, &row->name, e));
+    TRY(catalog__column_str(s, 14, a, &row->base_hash, e));
     return catalog__column_str(s, 10, a, &row->serving.model_name, e);
 }
 
@@ -183,6 +184,7 @@ static enum err_code generation_insert(
     const struct catalog_version first = { .version = gen->model_version,
         .state = VERSION_SERVING,
         .base_model = gen->model_name,
+        .weights_hash = made->base_hash,
         .created_ms = made->created_ms,
         .served_ms = made->created_ms };
     return catalog__version_insert(cn, made->id, &first, e);

@@ -82,7 +82,7 @@ static enum err_code copy_row(
 {
     *to = *from;
     struct catalog_field *fields = arena_alloc(a, from->n_fields, sizeof *fields);
-    if (!fields || !copy_str(a, &to->name)) return ERR_NOMEM;
+    if (!fields || !copy_str(a, &to->name) || !copy_str(a, &to->base_hash)) return ERR_NOMEM;
     for (size_t i = 0; i < from->n_fields; i++) {
         fields[i] = from->fields[i];
         if (!copy_str(a, &fields[i].path)) return ERR_NOMEM;
@@ -135,6 +135,12 @@ static struct model *model_of(
     struct model *found = models_take_learned(m, col->id, row->model_version);
     if (!found && row->model_version == 1 && (found = models_find(m, row->model_name)) != NULL)
         model_ref(found);
+    if (found && row->model_version == 1 && !model_is_same(found, col->base_hash)) {
+        LOG(ERROR, "base_model_changed", F_STR("collection", col->name.p),
+            F_STR("model", row->model_name.p), F_STR("weights", found->weights_hash));
+        model_unref(found);
+        found = NULL;
+    }
     if (found && found->info->dimensions != row->dimensions) {
         model_unref(found);
         found = NULL;

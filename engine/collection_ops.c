@@ -84,6 +84,7 @@ static enum err_code choose_model(struct engine *g, const struct collection_spec
     if (spec->metric != METRIC_COSINE)
         return err_set_field(
             e, ERR_INVALID, "/metric", "texts are compared by cosine, whatever their model");
+    row->base_hash = str_from(m->weights_hash);
     row->serving.model_name = m->name;
     row->serving.model_version = m->version;
     row->serving.dimensions = m->info->dimensions;

@@ -134,7 +134,9 @@ enum err_code engine__text_model(const struct collection *col, const struct gene
             STR_ARG(col->row.name));
     if (!gen->model)
         return err_set(e, ERR_UNPROCESSABLE,
-            "model \"%.*s\" of collection \"%.*s\" is not installed, or has another dimension",
+            "model \"%.*s\" of collection \"%.*s\" is not installed, or not the one that made its "
+            "vectors: "
+            "start with --models and the folder that has it",
             STR_ARG(gen->row.model_name), STR_ARG(col->row.name));
     *ret_m = gen->model;
     return ERR_OK;

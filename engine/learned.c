@@ -13,6 +13,10 @@ enum err_code learned_load(struct engine *g, const struct catalog_collection *co
         if (!base)
             return err_set(e, ERR_UNPROCESSABLE, "base model \"%.*s\" is not installed",
                 STR_ARG(v->base_model));
+        if (!model_is_same(base, v->weights_hash))
+            return err_set(e, ERR_UNPROCESSABLE,
+                "model \"%.*s\" has other weights than the one that made the vectors of version 1",
+                STR_ARG(v->base_model));
         model_ref(base);
         *ret_m = base;
         return ERR_OK;

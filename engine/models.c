@@ -10,9 +10,11 @@
 #include "base/fileio.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "engine/hash.h"
 
 #include <dirent.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -46,6 +48,26 @@ static enum err_code note_broken(struct models *m, const char *name, struct err 
     return ERR_OK;
 }
 
+/* A base model never changes: another file under its name is another model (model_is_same). */
+static enum err_code hash_weights(const char *dir, char ret[MODEL_HASH_CHARS + 1], struct err *e)
+{
+    AUTO_FREE char *path = path_join(dir, "model.safetensors");
+    struct file_map map = { 0 };
+    unsigned char hash[CATALOG_HASH_BYTES];
+    if (!path) return err_set(e, ERR_NOMEM, "out of memory while loading models");
+    TRY(file_map_open(path, &map, e));
+    hash_content(map.p, map.n, hash);
+    file_map_close(&map);
+    for (size_t i = 0; i < sizeof hash; i++)
+        (void)snprintf(ret + 2 * i, 3, "%02x", hash[i]);
+    return ERR_OK;
+}
+
+bool model_is_same(const struct model *m, struct str hash)
+{
+    return hash.n == 0 || str_is(hash, m->weights_hash);
+}
+
 static enum err_code add_model(
     struct models *m, const char *dir, struct encoder *enc, struct err *e)
 {
@@ -56,8 +78,11 @@ static enum err_code add_model(
         m->rows = grown;
         m->cap = cap;
     }
+    char hash[MODEL_HASH_CHARS + 1];
+    TRY(hash_weights(dir, hash, e));
     struct model *row = model__new(dir);
     if (!row) return err_set(e, ERR_NOMEM, "out of memory while loading models");
+    memcpy(row->weights_hash, hash, sizeof hash);
     const struct encoder_info *info = encoder_info(enc);
     row->encoder = enc;
     row->info = info;

@@ -23,6 +23,8 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
+enum { MODEL_HASH_CHARS = 64 };
+
 struct model {
     atomic_size_t refs; /* a base model's are counted too, and mean nothing */
     struct encoder *encoder;
@@ -34,7 +36,9 @@ struct model {
     int64_t collection_id; /* 0: a base model */
     int64_t version;       /* 1: a base model */
     int64_t created_ms;    /* of its weights file */
-    atomic_bool dropped;   /* no longer in the table: not worth keeping a workspace for */
+    char weights_hash[MODEL_HASH_CHARS +
+        1];              /* of that file: BLAKE2b-256, hex. A base model's; else "" */
+    atomic_bool dropped; /* no longer in the table: not worth keeping a workspace for */
 };
 
 struct models {
@@ -61,6 +65,8 @@ MUST_USE enum err_code models_load(
 void models_done(struct models *m);
 /** A base model by "name" or "name@1", which lives as long as `m`; NULL: there is none. */
 struct model *models_find(const struct models *m, struct str ref);
+/** Are these the weights that made vectors once? hash: what was noted then; "": not known, so yes. */
+bool model_is_same(const struct model *m, struct str hash);
 /** A model by "name", "name@1" or, learned, "words/text-small@3"; the caller's reference. NULL: there is none. */
 struct model *models_take(struct models *m, struct str ref);
 /** The version that a collection has learned, if it is loaded; the caller's reference. */

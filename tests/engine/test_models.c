@@ -132,6 +132,29 @@ START_TEST(a_collection_outlives_its_model)
 }
 END_TEST
 
+/* Other weights under the same name would compare vectors of two models. */
+START_TEST(other_weights_are_another_model)
+{
+    char models[TMPDIR_PATH_BYTES];
+    folder("models", models);
+    tiny_model_write(models, "second", 24, 2);
+    rig_open(&r);
+    CALL c;
+    call_init(&c);
+    struct collection_op op = { .action = COLLECTION_PUT,
+        .spec = { .name = STR("s"), .modality = MODALITY_TEXT, .model = STR("second") } };
+    ck_assert_ok(rig_collection(&r, &c, &op), &op.op.err);
+    rig_put(&r, "s", "a", "w1 w2", NULL);
+    for (uint64_t seed = 3; seed >= 2; seed--) {
+        rig_close(&r);
+        tiny_model_write(models, "second", 24, seed);
+        rig_open(&r);
+        struct search_op s = { .collection = STR("s"), .text = STR("w1 w2"), .k = 1 };
+        ck_assert_err(rig_search(&r, &c, &s), seed == 2 ? ERR_OK : ERR_UNPROCESSABLE);
+    }
+}
+END_TEST
+
 TEST_SUITE(models)
 {
     TCase *tc = tcase_create("core");
@@ -142,5 +165,6 @@ TEST_SUITE(models)
     tcase_add_test(tc, without_the_default_model_no_start);
     tcase_add_test(tc, one_server_a_folder);
     tcase_add_test(tc, a_collection_outlives_its_model);
+    tcase_add_test(tc, other_weights_are_another_model);
     suite_add_tcase(s, tc);
 }
