@@ -1,6 +1,7 @@
 /* The steps of a run, each of which leaves a file that says it is done:
  *
  *   pairs.txt      train.tsv and heldout.tsv are whole
+ *   earlier.txt    how often model/ was trained in vain before, and with what rate
  *   trained.txt    model/ is whole
  *   README.md      in model/: judged
  *
@@ -32,9 +33,10 @@ _Static_assert(sizeof((struct train_job_report *)0)->weights_hash == CARD_HASH_C
  *   dropout      0.1 of the tokens, so that one rare word is not learnt as the answer
  *   anchor       1, a slight pull towards the parent: more costs gain and hardly saves general sentences
  * The rate is a share of the size of the parent's parameters (their root mean square), for models differ
- * in it. General sentences suffer from rate times steps, whatever the pairs; hence both bounds.
+ * in it. General sentences suffer from rate times steps, and from pairs that are hard to learn: hence the
+ * bound of steps, and the rate is halved where that was not enough.
  */
-enum { MIN_STEPS = 200 };
+enum { MIN_STEPS = 200, HALVINGS_MAX = 3 };
 static const double temperature = 0.07, anchor_weight = 1;
 static const struct recipe {
     double epochs, rate;
@@ -52,7 +54,9 @@ struct job {
     const struct train_job *in;
     char *train, *heldout, *work, *model; /* paths */
     struct train_job_report r;
-    bool noted_pairs; /* found, not made now: a checkpoint may be gone on with */
+    bool may_resume; /* pairs were found, not made now, so what else is found is of this run */
+    struct train_earlier earlier;
+    struct gate_options gate;
     struct trainer_options options;
     struct train_file file;
 };
@@ -67,6 +71,10 @@ static void job_done(struct job *j)
 
 static enum err_code job_init(struct job *j, const struct train_job *in, struct err *e)
 {
+    static const struct gate_options defaults = GATE_OPTIONS_DEFAULTS;
+
+    j->gate = in->gate ? *in->gate : defaults;
+    j->gate.test = in->test;
     j->in = in;
     j->train = path_join(in->folder, "train.tsv");
     j->heldout = path_join(in->folder, "heldout.tsv");
@@ -134,9 +142,10 @@ static enum err_code make_pairs(struct job *j, struct err *e)
     struct pairs_request rq = PAIRS_REQUEST_DEFAULTS;
     struct pairs_report *r = &j->r.pairs;
 
-    j->noted_pairs = train_notes__read_pairs(j->in->folder, r) && file_exists(j->train) &&
+    j->may_resume = train_notes__read_pairs(j->in->folder, r) && file_exists(j->train) &&
         file_exists(j->heldout);
-    if (!j->noted_pairs) {
+    if (!j->may_resume) {
+        TRY(train_notes__forget_training(j->in->folder, e));
         rq.catalog = j->in->catalog;
         rq.col = j->in->col;
         rq.anchor = run->pairs_anchor;
@@ -204,13 +213,68 @@ enum err_code train_job_options(const struct train_job *job, const struct pairs_
     return ERR_OK;
 }
 
+/* Attempts before this one count as done. */
 static void on_progress(void *arg, const struct trainer_progress *p)
 {
     const struct job *j = arg;
     if (!isfinite(p->loss)) return;
     say(j,
-        &(struct run_line){
-            .kind = LINE_PROGRESS, .step = p->step, .steps = p->steps, .value = p->loss });
+        &(struct run_line){ .kind = LINE_PROGRESS,
+            .step = j->earlier.steps + p->step,
+            .steps = j->earlier.steps + p->steps,
+            .value = p->loss });
+}
+
+static enum err_code run_trainer(struct job *j, struct err *e)
+{
+    struct trainer_options o = j->options;
+    struct err why = ERR_INIT;
+
+    o.resume = j->may_resume;
+    o.rate = ldexp(o.rate, -(int)j->earlier.halvings);
+    o.max_seconds = fmax(1, o.max_seconds - j->earlier.seconds);
+    TRY(remove_folder(j->model, e));
+    enum err_code code = trainer_run(&o, &j->r.training, &why);
+    if (code == ERR_CORRUPT && o.resume) { /* the checkpoint: it is only time that is lost */
+        o.resume = false;
+        code = trainer_run(&o, &j->r.training, &why);
+    }
+    return code == ERR_OK ? ERR_OK : err_set(e, code, "%s", why.msg);
+}
+
+/* Has it forgotten more of general sentences than the gate allows? Held-out pairs are not asked. */
+static enum err_code has_forgotten(const struct job *j, bool *ret, struct err *e)
+{
+    struct eval_request rq = { .model_dir = j->in->parent_dir, .task = EVAL_GENERAL };
+    struct eval_report before, after;
+
+    TRY(evaluate(&rq, &before, e));
+    rq.model_dir = j->model;
+    TRY(evaluate(&rq, &after, e));
+    *ret = after.spearman < before.spearman - j->gate.anchor_fall_max;
+    return ERR_OK;
+}
+
+/* Train; and again with half the rate, while general sentences suffer and there is time. */
+static enum err_code train_gently(struct job *j, struct err *e)
+{
+    struct train_earlier *earlier = &j->earlier;
+    const struct trainer_report *r = &j->r.training;
+    bool forgotten;
+
+    for (;;) {
+        TRY(run_trainer(j, e));
+        TRY(has_forgotten(j, &forgotten, e));
+        double left = j->options.max_seconds - earlier->seconds - r->seconds;
+        if (!forgotten || earlier->halvings == HALVINGS_MAX || left < r->seconds / 2) break;
+        TRY(check_stop(j, e));
+        earlier->halvings++;
+        earlier->steps += r->steps;
+        earlier->seconds += r->seconds;
+        TRY(train_notes__write_earlier(j->in->folder, earlier, e));
+        j->may_resume = false;
+    }
+    return train_notes__write_training(j->in->folder, r, e);
 }
 
 static enum err_code train(struct job *j, struct err *e)
@@ -225,24 +289,17 @@ static enum err_code train(struct job *j, struct err *e)
     o->out_dir = j->model;
     o->pairs = &j->file;
     o->n_pairs = 1;
-    o->resume = j->noted_pairs;
     o->progress = on_progress;
     o->arg = j;
     o->stop = j->in->stop;
-    if (!j->noted_pairs || !train_notes__read_training(j->in->folder, r) || !dir_exists(j->model)) {
-        struct err why = ERR_INIT;
-        TRY(remove_folder(j->model, e));
-        enum err_code code = trainer_run(o, r, &why);
-        if (code == ERR_CORRUPT && o->resume) { /* the checkpoint: it is only time that is lost */
-            o->resume = false;
-            code = trainer_run(o, r, &why);
-        }
-        if (code != ERR_OK) return err_set(e, code, "%s", why.msg);
-        TRY(train_notes__write_training(j->in->folder, r, e));
-    }
+    train_notes__read_earlier(j->in->folder, &j->earlier);
+    if (!train_notes__read_training(j->in->folder, r) || !dir_exists(j->model))
+        TRY(train_gently(j, e));
+    o->rate = ldexp(o->rate, -(int)j->earlier.halvings); /* for the card */
     size_t batch = r->pairs < o->batch ? r->pairs : o->batch;
     say_metric(j, "train.steps", (double)r->steps);
-    say_metric(j, "train.seconds", r->seconds);
+    say_metric(j, "train.seconds", j->earlier.seconds + r->seconds);
+    say_metric(j, "train.halvings", (double)j->earlier.halvings);
     if (r->seconds > 0)
         say_metric(j, "train.pairs_per_second", (double)r->steps * (double)batch / r->seconds);
     return ERR_OK;
@@ -270,7 +327,7 @@ static void say_gain(const struct job *j, const char *name, const struct gate_ga
 static enum err_code judge(struct job *j, struct err *e)
 {
     struct eval_gate_request rq = {
-        .before = j->in->parent_dir, .after = j->model, .gate = GATE_OPTIONS_DEFAULTS
+        .before = j->in->parent_dir, .after = j->model, .gate = j->gate
     };
     struct eval_gate_report report;
     const struct gate_report *g = &report.gate;
@@ -278,7 +335,6 @@ static enum err_code judge(struct job *j, struct err *e)
 
     TRY(file_read(j->heldout, HELDOUT_BYTES_MAX, &text, &rq.data.n, e));
     rq.data.p = text;
-    rq.gate.test = j->in->test;
     TRY(evaluate_gate(&rq, &report, e));
     j->r.gate = *g;
     say_side(j, "before", &g->before, g->anchor_before);

@@ -11,6 +11,7 @@
  * names, the folder holds, while the run is open,
  *
  *   pairs.txt      the pairs_report; written after train.tsv and heldout.tsv
+ *   earlier.txt    attempts that forgot too much of general sentences: then the rate is halved
  *   trained.txt    the trainer_report; written after model/
  *
  * Threads: one at a time in a process.
@@ -32,6 +33,7 @@ struct train_job {
     struct catalog *catalog;
     const struct catalog_run *run; /* what was asked for: pairs, labels, seed, steps, seconds */
     size_t test; /* the gate's: judged runs of this collection, this one counted */
+    const struct gate_options *gate; /* NULL: GATE_OPTIONS_DEFAULTS; its `test` is the one above */
     const volatile sig_atomic_t *stop;
     void (*say)(void *arg, const struct run_line *line);
     void *arg;
@@ -61,7 +63,8 @@ struct train_job_by_hand {
     const struct config *cfg; /* data, models, learn.* */
     const char *collection;   /* its name */
     const char *folder; /* for the files; made if missing, and gone on with if they are there */
-    const struct catalog_run *run; /* as in train_job */
+    const struct catalog_run *run;   /* as in train_job */
+    const struct gate_options *gate; /* as in train_job */
     const volatile sig_atomic_t *stop;
     void (*say)(void *arg, const struct run_line *line);
     void *arg;

@@ -6,10 +6,13 @@
 #include "base/fileio.h"
 #include "base/mem.h"
 
+#include <errno.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 enum { NOTE_BYTES_MAX = 4096 };
-static const char pairs_name[] = "pairs.txt", trained_name[] = "trained.txt";
+static const char pairs_name[] = "pairs.txt", earlier_name[] = "earlier.txt",
+                  trained_name[] = "trained.txt";
 
 /* What stands after "name " at the begin of a line; p == NULL: no such line. */
 static struct str value_of(const char *text, const char *name)
@@ -86,6 +89,29 @@ enum err_code train_notes__write_pairs(
     return code;
 }
 
+void train_notes__read_earlier(const char *folder, struct train_earlier *ret)
+{
+    AUTO_FREE char *text = read_note(folder, earlier_name);
+    struct train_earlier r;
+    size_t steps;
+    if (!text || !read_size(text, "halvings", &r.halvings) || !read_size(text, "steps", &steps) ||
+        !read_double(text, "seconds", &r.seconds))
+        return;
+    r.steps = (int64_t)steps;
+    *ret = r;
+}
+
+enum err_code train_notes__write_earlier(
+    const char *folder, const struct train_earlier *t, struct err *e)
+{
+    struct buf b = BUF_INIT(0);
+    buf_printf(&b, "halvings %zu\nsteps %lld\nseconds %.17g\n", t->halvings, (long long)t->steps,
+        t->seconds);
+    enum err_code code = write_note(folder, earlier_name, &b, e);
+    buf_done(&b);
+    return code;
+}
+
 bool train_notes__read_training(const char *folder, struct trainer_report *ret)
 {
     AUTO_FREE char *text = read_note(folder, trained_name);
@@ -109,4 +135,16 @@ enum err_code train_notes__write_training(
     enum err_code code = write_note(folder, trained_name, &b, e);
     buf_done(&b);
     return code;
+}
+
+enum err_code train_notes__forget_training(const char *folder, struct err *e)
+{
+    const char *const names[] = { earlier_name, trained_name };
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        AUTO_FREE char *path = path_join(folder, names[i]);
+        if (!path) return err_set(e, ERR_NOMEM, "no memory for a path");
+        if (unlink(path) != 0 && errno != ENOENT)
+            return err_errno(e, ERR_IO, errno, "cannot remove %s", path);
+    }
+    return ERR_OK;
 }

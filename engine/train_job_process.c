@@ -247,6 +247,7 @@ enum err_code train_job_collection(
         .folder = o->folder,
         .col = &s.col,
         .run = o->run,
+        .gate = o->gate,
         .stop = o->stop,
         .say = o->say,
         .arg = o->arg };

@@ -30,6 +30,8 @@ struct fixture {
     struct catalog_collection col;
     struct catalog_run run;
     char folder[TMPDIR_PATH_BYTES];
+    const char *name; /* the collection's */
+    const struct gate_options *gate;
     volatile sig_atomic_t stop;
     /* what was said */
     struct run_line lines[LINES_MAX];
@@ -114,6 +116,7 @@ static void setup(void)
     f.arena = arena_new(1 << 16, 0);
     open_catalog();
     make_collection("c", MODALITY_TEXT, "tiny");
+    f.name = "c";
     tmpdir_file(&f.dir, "run", f.folder);
     f.run = (struct catalog_run){ .kind = RUN_TRAIN,
         .objective = STR("auto"),
@@ -143,9 +146,10 @@ static void hear(void *arg, const struct run_line *line)
 static enum err_code train(struct train_job_report *r, struct err *e)
 {
     const struct train_job_by_hand o = { .cfg = &f.cfg,
-        .collection = "c",
+        .collection = f.name,
         .folder = f.folder,
         .run = &f.run,
+        .gate = f.gate,
         .stop = &f.stop,
         .say = hear };
     f.n_lines = 0;
@@ -391,6 +395,70 @@ START_TEST(what_is_not_whole_is_done_again)
 }
 END_TEST
 
+/* Words of general sentences are learnt to mean others: with a gate that allows no fall the rate is halved, as
+ * often as it may be. */
+START_TEST(general_sentences_slow_it_down)
+{
+    static const char *const words[] = { "train", "dog", "water", "man", "woman", "children",
+        "price", "house", "doctor", "car", "school", "rain", "company", "city", "bank", "film",
+        "police", "teacher", "bread", "winter", "river", "team", "old", "new", "playing", "closed",
+        "the" };
+    enum { WORDS = sizeof words / sizeof *words };
+    struct gate_options gate = GATE_OPTIONS_DEFAULTS;
+    struct rng rng;
+    rng_init(&rng, 3);
+    ck_assert_ok(config_set(&f.cfg, "models", "models", NULL));
+    make_collection("english", MODALITY_TEXT, "text-small");
+    f.name = "english";
+    ck_assert_ok(catalog_begin(f.catalog, NULL));
+    for (size_t i = 0; i < ITEMS; i++) {
+        char text[64], query[64];
+        size_t w[4];
+        for (size_t k = 0; k < 4; k++)
+            w[k] = rng_below(&rng, WORDS);
+        (void)snprintf(
+            query, sizeof query, "%s %s %s %s", words[w[0]], words[w[1]], words[w[2]], words[w[3]]);
+        for (size_t k = 0; k < 4; k++)
+            w[k] = (w[k] + 11) % WORDS;
+        (void)snprintf(
+            text, sizeof text, "%s %s %s %s.", words[w[0]], words[w[1]], words[w[2]], words[w[3]]);
+        put(i, text, query);
+    }
+    ck_assert_ok(catalog_commit(f.catalog, NULL));
+    gate.anchor_fall_max = 2; /* more than there is to lose */
+    f.gate = &gate;
+    struct train_job_report fast = trained();
+    ck_assert(same(metric("train.halvings"), 0));
+    ck_assert_msg(fast.gate.anchor_after < fast.gate.anchor_before - 0.02, "%s", fast.gate.why);
+    double before = fast.gate.anchor_before;
+    size_t lines = f.n_lines;
+
+    gate.anchor_fall_max = 0;
+    tmpdir_file(&f.dir, "slow", f.folder);
+    struct train_job_report slow = trained();
+    double halvings = metric("train.halvings");
+    ck_assert(halvings >= 1 && halvings <= 3);
+    ck_assert(slow.gate.anchor_after > fast.gate.anchor_after);
+    ck_assert(slow.gate.vetoed == (slow.gate.anchor_after < before));
+    ck_assert_uint_gt(f.n_lines, lines); /* of all attempts, */
+    int64_t step = 0;
+    for (size_t i = 0; i < f.n_lines; i++) {
+        if (f.lines[i].kind != LINE_PROGRESS) continue;
+        ck_assert_int_gt(f.lines[i].step, step); /* one after the other */
+        step = f.lines[i].step;
+    }
+    ck_assert_int_eq(step, (int64_t)(halvings + 1) * slow.training.steps);
+    /* Cut anywhere it ends the same. */
+    size_t n = f.n_lines;
+    tmpdir_file(&f.dir, "cut", f.folder);
+    for (f.stop_after = 6; f.stop_after < n; f.stop_after += 17)
+        if (train(&fast, NULL) != ERR_OK) ck_assert(f.stop != 0);
+    f.stop_after = 0;
+    ck_assert_str_eq(trained().weights_hash, slow.weights_hash);
+    ck_assert(same(metric("train.halvings"), halvings));
+}
+END_TEST
+
 /* ---- the process ---- */
 
 struct heard {
@@ -575,6 +643,7 @@ TEST_SUITE(train_job)
     tcase_add_test(tc, stopped_anywhere_it_ends_the_same);
     tcase_add_test(tc, pairs_are_not_drawn_anew);
     tcase_add_test(tc, what_is_not_whole_is_done_again);
+    tcase_add_test(tc, general_sentences_slow_it_down);
     if (test_forks()) {
         tcase_add_test(tc, a_process_survives_what_may_come);
         tcase_add_test(tc, a_process_says_why_it_failed);
