@@ -101,11 +101,18 @@ static struct run_entry *choose(struct runs *r, bool promoter)
     return oldest;
 }
 
+static uint64_t count_changes(struct runs *r)
+{
+    AUTO_LOCK(&r->lock);
+    return r->changes;
+}
+
 struct run_entry *runs__take(struct runs *r, bool promoter)
 {
     struct run_entry *entry = NULL;
     for (;;) {
         int64_t until = time_mono_ns() + IDLE_S * NS_PER_S;
+        uint64_t seen = count_changes(r); /* who begins to wait after it is not in `until` */
         if (!promoter) {
             until = runs__give_up(r, time_mono_ns());
             runs__sweep(r);
@@ -116,7 +123,8 @@ struct run_entry *runs__take(struct runs *r, bool promoter)
             entry->taken = true;
             return entry;
         }
-        if (promoter || !r->sweep_due) (void)cond_wait_until(&r->changed, &r->lock, until);
+        bool news = r->sweep_due || r->changes != seen;
+        if (promoter || !news) (void)cond_wait_until(&r->changed, &r->lock, until);
     }
 }
 
