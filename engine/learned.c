@@ -29,6 +29,7 @@ enum err_code learned_load(struct engine *g, const struct catalog_collection *co
         .base = v->base_model,
         .version = v->version,
         .dir = dir,
+        .weights_hash = v->weights_hash,
     };
     return models_add(&g->models, &spec, g->kernels, ret_m, e);
 }

@@ -48,8 +48,8 @@ static enum err_code note_broken(struct models *m, const char *name, struct err 
     return ERR_OK;
 }
 
-/* A base model never changes: another file under its name is another model (model_is_same). */
-static enum err_code hash_weights(const char *dir, char ret[MODEL_HASH_CHARS + 1], struct err *e)
+/* A model never changes: another file under its name is another model (model_is_same). */
+enum err_code model__hash(const char *dir, char ret[MODEL_HASH_CHARS + 1], struct err *e)
 {
     AUTO_FREE char *path = path_join(dir, "model.safetensors");
     struct file_map map = { 0 };
@@ -65,7 +65,7 @@ static enum err_code hash_weights(const char *dir, char ret[MODEL_HASH_CHARS + 1
 
 bool model_is_same(const struct model *m, struct str hash)
 {
-    return hash.n == 0 || str_is(hash, m->weights_hash);
+    return hash.n != MODEL_HASH_CHARS || str_is(hash, m->weights_hash);
 }
 
 static enum err_code add_model(
@@ -79,7 +79,7 @@ static enum err_code add_model(
         m->cap = cap;
     }
     char hash[MODEL_HASH_CHARS + 1];
-    TRY(hash_weights(dir, hash, e));
+    TRY(model__hash(dir, hash, e));
     struct model *row = model__new(dir);
     if (!row) return err_set(e, ERR_NOMEM, "out of memory while loading models");
     memcpy(row->weights_hash, hash, sizeof hash);

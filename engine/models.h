@@ -29,15 +29,14 @@ struct model {
     atomic_size_t refs; /* a base model's are counted too, and mean nothing */
     struct encoder *encoder;
     const struct encoder_info *info;
-    struct str name;       /* "text-small"; learned: "words/text-small" */
-    struct str base;       /* "text-small" */
-    char *owned_name;      /* NULL: a base model's names are its encoder's */
-    char *dir;             /* folder it was loaded from */
-    int64_t collection_id; /* 0: a base model */
-    int64_t version;       /* 1: a base model */
-    int64_t created_ms;    /* of its weights file */
-    char weights_hash[MODEL_HASH_CHARS +
-        1];              /* of that file: BLAKE2b-256, hex. A base model's; else "" */
+    struct str name;                         /* "text-small"; learned: "words/text-small" */
+    struct str base;                         /* "text-small" */
+    char *owned_name;                        /* NULL: a base model's names are its encoder's */
+    char *dir;                               /* folder it was loaded from */
+    int64_t collection_id;                   /* 0: a base model */
+    int64_t version;                         /* 1: a base model */
+    int64_t created_ms;                      /* of its weights file */
+    char weights_hash[MODEL_HASH_CHARS + 1]; /* of that file: BLAKE2b-256, hex */
     atomic_bool dropped; /* no longer in the table: not worth keeping a workspace for */
 };
 
@@ -65,7 +64,7 @@ MUST_USE enum err_code models_load(
 void models_done(struct models *m);
 /** A base model by "name" or "name@1", which lives as long as `m`; NULL: there is none. */
 struct model *models_find(const struct models *m, struct str ref);
-/** Are these the weights that made vectors once? hash: what was noted then; "": not known, so yes. */
+/** Are these the weights that made vectors once? hash: what was noted then; "", or what is none: not known, so yes. */
 bool model_is_same(const struct model *m, struct str hash);
 /** A model by "name", "name@1" or, learned, "words/text-small@3"; the caller's reference. NULL: there is none. */
 struct model *models_take(struct models *m, struct str ref);
@@ -81,11 +80,12 @@ struct model_spec {
     struct str base; /* name of the base model that it comes from */
     int64_t version;
     const char *dir;
+    struct str weights_hash; /* as model_is_same takes it */
 };
 /**
  * Load a learned version and put it into the table; if it is there already, that one. One thread at a time for a
  * collection. *ret_m: the caller's reference.
- * Errors: encoder_load's (NOT_FOUND, UNPROCESSABLE, CORRUPT, IO), CORRUPT (the canary), NOMEM.
+ * Errors: encoder_load's (NOT_FOUND, UNPROCESSABLE, CORRUPT, IO), CORRUPT (the canary; other weights), NOMEM.
  */
 MUST_USE enum err_code models_add(struct models *m, const struct model_spec *spec,
     const struct vec_kernels *k, struct model **ret_m, struct err *e);

@@ -145,6 +145,11 @@ enum err_code models_add(struct models *m, const struct model_spec *spec,
     TRY(encoder_load(spec->dir, k, &row->encoder, e));
     row->info = encoder_info(row->encoder);
     TRY(models_canary(row, e));
+    TRY(model__hash(spec->dir, row->weights_hash, e));
+    if (!model_is_same(row, spec->weights_hash))
+        return err_set(e, ERR_CORRUPT,
+            "%s has other weights than those that were judged as version %lld", spec->dir,
+            (long long)spec->version);
     TRY(list(m, row, e));
     LOG(INFO, "model_loaded", F_STR("model", row->owned_name), F_INT("version", row->version),
         F_UINT("dimensions", row->info->dimensions), F_STR("folder", spec->dir));

@@ -2,6 +2,9 @@
 
 #include "base/fileio.h"
 #include "base/mem.h"
+#include "engine/engine_internal.h"
+#include "engine/learned.h"
+#include "engine/run_folder.h"
 #include "tests/engine/rig.h"
 #include "tests/support/tiny_model.h"
 
@@ -155,6 +158,30 @@ START_TEST(other_weights_are_another_model)
 }
 END_TEST
 
+/* Nor does a version that was learned go on under its number with the weights of another one. */
+START_TEST(other_weights_are_another_version)
+{
+    rig_open(&r);
+    AUTO_FREE char *run = run_path(r.cfg.data, 1, "");
+    ck_assert_ptr_nonnull(run);
+    const struct catalog_collection col = { .id = 1, .name = STR("s") };
+    struct catalog_version v = { .version = 2, .run_id = 1, .base_model = STR("tiny") };
+    struct err e = ERR_INIT;
+    char hash[MODEL_HASH_CHARS + 1];
+    for (uint64_t seed = 1; seed <= 2; seed++) {
+        AUTO_MODEL struct model *m = NULL;
+        tiny_model_write(run, "model", RIG_DIM, seed);
+        ck_assert_err(learned_load(r.g, &col, &v, &m, &e), seed == 1 ? ERR_OK : ERR_CORRUPT);
+        learned_drop(r.g, col.id, v.version);
+        if (!m) continue;
+        memcpy(hash, m->weights_hash, sizeof hash);
+        ck_assert_uint_eq(strlen(hash), MODEL_HASH_CHARS);
+        v.weights_hash = str_from(hash);
+    }
+    ck_assert_ptr_null(models_take_learned(&r.g->models, col.id, v.version));
+}
+END_TEST
+
 TEST_SUITE(models)
 {
     TCase *tc = tcase_create("core");
@@ -166,5 +193,6 @@ TEST_SUITE(models)
     tcase_add_test(tc, one_server_a_folder);
     tcase_add_test(tc, a_collection_outlives_its_model);
     tcase_add_test(tc, other_weights_are_another_model);
+    tcase_add_test(tc, other_weights_are_another_version);
     suite_add_tcase(s, tc);
 }
