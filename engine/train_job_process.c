@@ -57,8 +57,8 @@ static enum err_code source_open(struct source *s, const struct config *cfg, str
 /* ---- the version it starts from ---- */
 
 /* A base model, found as the server does; only this one has to load. */
-static enum err_code find_base(
-    const struct config *cfg, struct str name, char **ret_dir, struct err *e)
+static enum err_code find_base(const struct config *cfg, struct str name, struct str weights_hash,
+    char **ret_dir, struct err *e)
 {
     AUTO(models_done) struct models models = { .n = 0 };
     AUTO_FREE char *wanted = mem_strndup(name.p, name.n);
@@ -67,7 +67,12 @@ static enum err_code find_base(
     if (!wanted) return err_set(e, ERR_NOMEM, "no memory for a name");
     asked.default_model = wanted;
     TRY(models_load(&models, &asked, vec_select(VEC_BEST), e));
-    *ret_dir = mem_strdup(models_find(&models, name)->dir);
+    const struct model *m = models_find(&models, name);
+    if (!model_is_same(m, weights_hash))
+        return err_set(e, ERR_UNPROCESSABLE,
+            "model \"%s\" has other weights than the one that made the collection's vectors",
+            wanted);
+    *ret_dir = mem_strdup(m->dir);
     return *ret_dir ? ERR_OK : err_set(e, ERR_NOMEM, "no memory for a path");
 }
 
@@ -88,7 +93,7 @@ static enum err_code find_parent(struct source *s, const struct config *cfg, int
     const struct str base = rows[i].base_model;
     if (rows[i].run_id == 0) {
         name = arena_printf(s->arena, "%.*s", STR_ARG(base));
-        TRY(find_base(cfg, base, &s->parent_dir, e));
+        TRY(find_base(cfg, base, rows[i].weights_hash, &s->parent_dir, e));
     } else {
         name = arena_printf(
             s->arena, "%.*s/%.*s@%lld", STR_ARG(s->col.name), STR_ARG(base), (long long)version);
@@ -121,15 +126,11 @@ static void keep_back(const struct config *cfg, pid_t parent)
     if (getppid() != parent) stopped = SIGTERM; /* it died before the signal was asked for */
     (void)setpriority(PRIO_PROCESS, 0, NICE);
     (void)sched_setscheduler(0, SCHED_IDLE, &param);
-#ifndef SANITIZED
-    rlim_t bytes = (rlim_t)cfg->learn_memory_mb << 20;
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+    const rlim_t bytes = (rlim_t)cfg->learn_memory_mb << 20;
+#ifdef SANITIZED /* a sanitizer reserves terabytes */
+    (void)bytes;
+#else
     (void)setrlimit(RLIMIT_AS, &(struct rlimit){ bytes, bytes });
-#else
-    (void)bytes; /* a sanitizer reserves terabytes */
-#endif
-#else
-    (void)cfg;
 #endif
 }
 

@@ -1,7 +1,7 @@
 /* `kindred serve`: settings, engine, HTTP, and then this thread only waits for signals.
  *
- * Signals are blocked before any thread starts, so that all inherit the mask and only sigwait here sees
- * them. After SIGTERM: /readyz says no while everything is served, for drain_seconds, so that a balancer
+ * Signals are blocked before our threads start, so that all inherit the mask and only sigwait here sees
+ * them; one that comes to a thread of a library (OpenBLAS has some before main) is passed on. After SIGTERM: /readyz says no while everything is served, for drain_seconds, so that a balancer
  * takes us out; then no connection is accepted, requests under way finish; a long import that is still going
  * is refused its next batch, so that its answer can say how far it came; then the threads end. A second signal
  * shortens the first wait.
@@ -66,14 +66,28 @@ static enum err_code read_settings(struct config *cfg, int argc, char **argv, st
 
 /* ---- signals ---- */
 
+static pthread_t main_thread;
+
+/* Threads that a library started before main did not inherit the mask. */
+static void pass_on(int number)
+{
+    (void)pthread_kill(main_thread, number);
+}
+
 static sigset_t block_signals(void)
 {
+    struct sigaction action = { .sa_handler = pass_on, .sa_flags = SA_RESTART };
     sigset_t set;
+    main_thread = pthread_self();
+    (void)sigemptyset(&action.sa_mask);
     (void)sigemptyset(&set);
     (void)sigaddset(&set, SIGTERM);
     (void)sigaddset(&set, SIGINT);
     (void)sigaddset(&set, SIGHUP);
     (void)pthread_sigmask(SIG_BLOCK, &set, NULL);
+    (void)sigaction(SIGTERM, &action, NULL);
+    (void)sigaction(SIGINT, &action, NULL);
+    (void)sigaction(SIGHUP, &action, NULL);
     (void)signal(SIGPIPE, SIG_IGN);
     return set;
 }

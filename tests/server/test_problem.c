@@ -15,14 +15,14 @@ START_TEST(maps_every_code)
     } rows[] = { { ERR_INVALID, 400, "invalid_request" },
         { ERR_UNKNOWN_FIELD, 400, "unknown_field" }, { ERR_EMPTY, 400, "empty_input" },
         { ERR_NOT_FOUND, 404, "not_found" }, { ERR_CONFLICT, 409, "conflict" },
-        { ERR_RUN_IN_PROGRESS, 409, "run_in_progress" },
-        { ERR_VERSION, 409, "version_mismatch" }, { ERR_LIMIT, 413, "payload_too_large" },
-        { ERR_TOO_MANY, 413, "too_many_inputs" }, { ERR_UNPROCESSABLE, 422, "unprocessable" },
-        { ERR_BUSY, 429, "overloaded" }, { ERR_TIMEOUT, 504, "timeout" },
-        { ERR_CANCELLED, 503, "draining" }, { ERR_NOT_READY, 503, "not_ready" },
-        { ERR_DRAINING, 503, "draining" }, { ERR_FULL, 507, "storage_full" },
-        { ERR_CORRUPT, 500, "internal" }, { ERR_IO, 500, "internal" },
-        { ERR_NOMEM, 500, "internal" }, { ERR_INTERNAL, 500, "internal" } };
+        { ERR_RUN_IN_PROGRESS, 409, "run_in_progress" }, { ERR_VERSION, 409, "version_mismatch" },
+        { ERR_LIMIT, 413, "payload_too_large" }, { ERR_TOO_MANY, 413, "too_many_inputs" },
+        { ERR_UNPROCESSABLE, 422, "unprocessable" }, { ERR_BUSY, 429, "overloaded" },
+        { ERR_TIMEOUT, 504, "timeout" }, { ERR_CANCELLED, 503, "draining" },
+        { ERR_NOT_READY, 503, "not_ready" }, { ERR_DRAINING, 503, "draining" },
+        { ERR_FULL, 507, "storage_full" }, { ERR_CORRUPT, 500, "internal" },
+        { ERR_IO, 500, "internal" }, { ERR_NOMEM, 500, "internal" },
+        { ERR_INTERNAL, 500, "internal" } };
     ck_assert_uint_eq(sizeof rows / sizeof rows[0], ERR_INTERNAL);
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         const struct problem_info *info = problem_info(problem_of(rows[i].code));
