@@ -276,12 +276,20 @@ enum err_code evaluate_gate(
     AUTO_FREE uint32_t *after = NULL;
     struct eval_report first, second;
     struct eval_gate_report r;
+    struct gate_options gate = rq->gate;
     double general_before, general_after;
 
     TRY(judge_side(rq, rq->before, &first, &general_before, &before, e));
+    if (rq->base) {
+        const struct eval_request base = {
+            .model_dir = rq->base, .cfg = rq->cfg, .task = EVAL_GENERAL
+        };
+        struct eval_report general;
+        TRY(evaluate(&base, &general, e));
+        gate.anchor_base = general.spearman;
+    }
     TRY(judge_side(rq, rq->after, &second, &general_after, &after, e));
-    TRY(gate_judge(
-        before, after, first.cases, general_before, general_after, &rq->gate, &r.gate, e));
+    TRY(gate_judge(before, after, first.cases, general_before, general_after, &gate, &r.gate, e));
     r.documents = second.documents;
     r.dimensions = second.dimensions;
     r.encode_seconds = first.encode_seconds + second.encode_seconds;

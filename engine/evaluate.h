@@ -47,6 +47,7 @@ MUST_USE enum err_code evaluate(
 
 struct eval_gate_request {
     const char *before, *after; /* models: folders or names */
+    const char *base;           /* the model that learning began from; NULL: `before` */
     const struct config *cfg;   /* may be NULL if both are folders */
     struct str data;            /* a retrieval file's content */
     size_t every;               /* as above */

@@ -242,16 +242,25 @@ static enum err_code run_trainer(struct job *j, struct err *e)
     return code == ERR_OK ? ERR_OK : err_set(e, code, "%s", why.msg);
 }
 
+static enum err_code general_of(const char *model_dir, double *ret, struct err *e)
+{
+    const struct eval_request rq = { .model_dir = model_dir, .task = EVAL_GENERAL };
+    struct eval_report r;
+    TRY(evaluate(&rq, &r, e));
+    *ret = r.spearman;
+    return ERR_OK;
+}
+
 /* Has it forgotten more of general sentences than the gate allows? Held-out pairs are not asked. */
 static enum err_code has_forgotten(const struct job *j, bool *ret, struct err *e)
 {
-    struct eval_request rq = { .model_dir = j->in->parent_dir, .task = EVAL_GENERAL };
-    struct eval_report before, after;
+    struct gate_options gate = j->gate;
+    double before, after;
 
-    TRY(evaluate(&rq, &before, e));
-    rq.model_dir = j->model;
-    TRY(evaluate(&rq, &after, e));
-    *ret = after.spearman < before.spearman - j->gate.anchor_fall_max;
+    TRY(general_of(j->in->parent_dir, &before, e));
+    TRY(general_of(j->model, &after, e));
+    if (j->in->base_dir) TRY(general_of(j->in->base_dir, &gate.anchor_base, e));
+    *ret = after < gate_anchor_floor(before, &gate);
     return ERR_OK;
 }
 
@@ -327,7 +336,7 @@ static void say_gain(const struct job *j, const char *name, const struct gate_ga
 static enum err_code judge(struct job *j, struct err *e)
 {
     struct eval_gate_request rq = {
-        .before = j->in->parent_dir, .after = j->model, .gate = j->gate
+        .before = j->in->parent_dir, .after = j->model, .base = j->in->base_dir, .gate = j->gate
     };
     struct eval_gate_report report;
     const struct gate_report *g = &report.gate;
@@ -343,6 +352,7 @@ static enum err_code judge(struct job *j, struct err *e)
     say_gain(j, "mrr_at_10", &g->mrr_at_10);
     say_gain(j, "ndcg_at_10", &g->ndcg_at_10);
     say_metric(j, "gate.level", g->level);
+    say_metric(j, "gate.general_floor", g->anchor_floor);
     say_metric(j, "gate.test", (double)j->in->test);
     say_metric(j, "gate.tested", 1);
     return ERR_OK;

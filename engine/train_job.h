@@ -29,6 +29,7 @@ struct train_job {
     const char *folder;       /* the run's */
     const char *parent_dir;   /* model folder of the version it starts from */
     struct str parent_name;   /* "words/text-small@2", for the card */
+    const char *base_dir;     /* of the base model that the parent comes from; NULL: parent_dir */
     const struct catalog_collection *col;
     struct catalog *catalog;
     const struct catalog_run *run; /* what was asked for: pairs, labels, seed, steps, seconds */

@@ -35,13 +35,15 @@ struct source {
     struct arena *arena;
     struct catalog *catalog;
     struct catalog_collection col;
-    char *parent_dir;
+    char *parent_dir,
+        *base_dir; /* base_dir: NULL where the parent is the base, or the base is gone */
     size_t judged;
 };
 
 static void source_done(struct source *s)
 {
     mem_free(s->parent_dir);
+    mem_free(s->base_dir);
     catalog_close(s->catalog);
     arena_free(s->arena);
 }
@@ -76,6 +78,20 @@ static enum err_code find_base(const struct config *cfg, struct str name, struct
     return *ret_dir ? ERR_OK : err_set(e, ERR_NOMEM, "no memory for a path");
 }
 
+/* That of a learned version. Where it is gone, falls are counted from the parent alone. */
+static enum err_code find_base_of(struct source *s, const struct config *cfg,
+    const struct catalog_version *rows, size_t n, struct err *e)
+{
+    struct err why = ERR_INIT;
+    size_t i = 0;
+    while (i < n && rows[i].run_id != 0)
+        i++;
+    if (i == n) return ERR_OK;
+    enum err_code code =
+        find_base(cfg, rows[i].base_model, rows[i].weights_hash, &s->base_dir, &why);
+    return code == ERR_NOMEM ? err_set(e, code, "%s", why.msg) : ERR_OK;
+}
+
 static enum err_code find_parent(struct source *s, const struct config *cfg, int64_t version,
     struct str *ret_name, struct err *e)
 {
@@ -98,6 +114,7 @@ static enum err_code find_parent(struct source *s, const struct config *cfg, int
         name = arena_printf(
             s->arena, "%.*s/%.*s@%lld", STR_ARG(s->col.name), STR_ARG(base), (long long)version);
         s->parent_dir = run_path(cfg->data, rows[i].run_id, "model");
+        TRY(find_base_of(s, cfg, rows, n, e));
     }
     if (!name || !s->parent_dir) return err_set(e, ERR_NOMEM, "no memory for a path");
     *ret_name = str_from(name);
@@ -193,6 +210,7 @@ static enum err_code run_job(
 
     TRY(open_run(&s, cfg, id, &run, &job.parent_name, e));
     job.parent_dir = s.parent_dir;
+    job.base_dir = s.base_dir;
     job.catalog = s.catalog;
     job.test = s.judged + 1;
     return train_job_run(&job, &report, e);
@@ -257,6 +275,7 @@ enum err_code train_job_collection(
     TRY(catalog_collection_find(s.catalog, 0, str_from(o->collection), s.arena, &s.col, e));
     TRY(find_parent(&s, o->cfg, s.col.serving.model_version, &job.parent_name, e));
     job.parent_dir = s.parent_dir;
+    job.base_dir = s.base_dir;
     job.catalog = s.catalog;
     job.test = s.judged + 1;
     return train_job_run(&job, ret, e);

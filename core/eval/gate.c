@@ -89,27 +89,34 @@ static double sign_test(size_t up, size_t down)
     return fmin(sum, 1);
 }
 
+double gate_anchor_floor(double anchor_before, const struct gate_options *o)
+{
+    if (anchor_before < o->anchor_base - o->anchor_fall_max) return anchor_before;
+    return fmax(anchor_before, o->anchor_base) - o->anchor_fall_max;
+}
+
 static void explain(struct gate_report *r, const struct gate_options *o, double tail)
 {
     const struct gate_gain *g = r->by_mrr ? &r->mrr_at_10 : &r->recall_at_10;
     double before = r->by_mrr ? r->before.mrr_at_10 : r->before.recall_at_10;
     double after = r->by_mrr ? r->after.mrr_at_10 : r->after.recall_at_10;
-    char sign[80] = "";
+    double best = fmax(r->anchor_before, o->anchor_base);
+    char sign[80] = "", from[32] = "";
+    if (best > r->anchor_before) snprintf(from, sizeof from, " from %.3f", best);
     if (g->low > 0 && r->sign_p > tail)
         snprintf(sign, sizeof sign, " but only %zu got better and %zu worse,", r->up, r->down);
     snprintf(r->why, sizeof r->why,
         "%s: %s %.3f -> %.3f over %zu held-out queries, gain %+.3f, %.5g %% interval %+.3f to "
-        "%+.3f,%s general sentences %.3f -> %.3f, allowed fall %.4g",
+        "%+.3f,%s general sentences %.3f -> %.3f, allowed fall %.3g%s",
         r->vetoed        ? "general sentences suffer"
             : r->promote ? "better"
                          : "not proven better",
         r->by_mrr ? "MRR@10" : "recall@10", before, after, r->before.queries, g->mean,
         100 * r->level, g->low, g->high, sign, r->anchor_before, r->anchor_after,
-        o->anchor_fall_max);
+        best - r->anchor_floor, from);
 }
 
-static void decide(
-    struct gate_report *r, const struct gain *gains, size_t n, double tail, double fall_max)
+static void decide(struct gate_report *r, const struct gain *gains, size_t n, double tail)
 {
     r->by_mrr = r->before.recall_at_10 >= GATE_CEILING;
     size_t metric = r->by_mrr ? MRR : RECALL;
@@ -119,7 +126,7 @@ static void decide(
     }
     r->sign_p = sign_test(r->up, r->down);
     /* Rounding of the difference is no fall. */
-    r->vetoed = !(r->anchor_after >= r->anchor_before - fall_max - 1e-12);
+    r->vetoed = !(r->anchor_after >= r->anchor_floor - 1e-12);
     r->promote =
         !r->vetoed && r->sign_p <= tail && (r->by_mrr ? r->mrr_at_10.low : r->recall_at_10.low) > 0;
 }
@@ -163,7 +170,8 @@ enum err_code gate_judge(const uint32_t *ranks_before, const uint32_t *ranks_aft
     r.mrr_at_10 = gain[MRR];
     r.ndcg_at_10 = gain[NDCG];
     r.level = 1 - 2 * tail;
-    decide(&r, gains, n, tail, o->anchor_fall_max);
+    r.anchor_floor = gate_anchor_floor(anchor_before, o);
+    decide(&r, gains, n, tail);
     explain(&r, o, tail);
     *ret = r;
     return ERR_OK;

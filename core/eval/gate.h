@@ -8,7 +8,8 @@
  *   - the lower bound of the gain is above 0
  *   - more queries got better than worse, by an exact sign test at the same level: a bootstrap
  *     over a handful of queries that moved is too sure of itself, the more so the higher the level
- *   - the figure on general sentences has not fallen by more than anchor_fall_max (the veto)
+ *   - the figure on general sentences has not fallen by more than anchor_fall_max, neither from the
+ *     incumbent nor from the model that learning began from (the veto)
  *
  * A held-out split that is used again and again passes by luck in the end. So the k-th test of a split may
  * promote by mistake with probability alpha / (k (k + 1)) only, which sums to alpha over all tests ever
@@ -37,10 +38,14 @@ struct gate_options {
         resamples; /* at least 100; later tests, of higher levels, take more, up to GATE_RESAMPLES_MAX */
     uint64_t seed;
     double anchor_fall_max; /* veto: the anchor set's figure may fall by so much */
+    /* The figure of the model that learning began from, so that many small falls do not add up: the fall
+     * is counted from the better of it and the incumbent. -1: the incumbent is that model. */
+    double anchor_base;
 };
 #define GATE_OPTIONS_DEFAULTS                                                                      \
     {                                                                                              \
-        .alpha = 0.05, .test = 1, .resamples = 10000, .seed = 1, .anchor_fall_max = 0.02           \
+        .alpha = 0.05, .test = 1, .resamples = 10000, .seed = 1, .anchor_fall_max = 0.02,          \
+        .anchor_base = -1                                                                          \
     }
 
 struct gate_gain {
@@ -53,6 +58,7 @@ struct gate_report {
     size_t up, down;                    /* queries that got better, worse, in what was to gain */
     double sign_p;                      /* of the sign test on them, one-sided */
     double anchor_before, anchor_after; /* Spearman on general sentences */
+    double anchor_floor;                /* the least that is no veto */
     bool by_mrr;                        /* recall@10 was at its ceiling */
     bool vetoed, promote;
     char why[GATE_WHY_BYTES]; /* one sentence with the numbers */
@@ -65,3 +71,6 @@ struct gate_report {
 MUST_USE enum err_code gate_judge(const uint32_t *ranks_before, const uint32_t *ranks_after,
     size_t n, double anchor_before, double anchor_after, const struct gate_options *o,
     struct gate_report *ret, struct err *e);
+/** The least figure of the anchor set that is no veto. An incumbent that is below it already, by an
+ * operator's override, need not be made good, but must not get worse. */
+double gate_anchor_floor(double anchor_before, const struct gate_options *o);

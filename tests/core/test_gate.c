@@ -158,6 +158,29 @@ START_TEST(veto_by_general_sentences)
 }
 END_TEST
 
+START_TEST(small_falls_do_not_add_up)
+{
+    struct gate_options o = defaults;
+    struct gate_report r;
+    moved(400, 40, 0);
+    o.anchor_base = 0.80;
+    ck_assert_ok(gate_judge(before, after, 400, 0.79, 0.781, &o, &r, NULL));
+    ck_assert(!r.vetoed && r.promote);
+    ck_assert_ok(gate_judge(before, after, 400, 0.79, 0.779, &o, &r, NULL));
+    ck_assert(r.vetoed);
+    ck_assert_ptr_nonnull(
+        strstr(r.why, "general sentences 0.790 -> 0.779, allowed fall 0.02 from 0.800"));
+    /* Better than the base: from there. */
+    ck_assert_ok(gate_judge(before, after, 400, 0.83, 0.809, &o, &r, NULL));
+    ck_assert(r.vetoed);
+    /* Far below it already: no further. */
+    ck_assert_ok(gate_judge(before, after, 400, 0.70, 0.70, &o, &r, NULL));
+    ck_assert(!r.vetoed);
+    ck_assert_ok(gate_judge(before, after, 400, 0.70, 0.699, &o, &r, NULL));
+    ck_assert(r.vetoed);
+}
+END_TEST
+
 START_TEST(later_tests_are_stricter)
 {
     struct gate_options o = defaults;
@@ -212,7 +235,7 @@ END_TEST
 /* How often two models that are equally good, but differ in `share` of n queries, make it promote. */
 static size_t promoted_by_mistake(size_t n, double share, size_t rounds, struct rng *rng)
 {
-    struct gate_options o = { .alpha = 0.05, .test = 1, .resamples = 500 };
+    struct gate_options o = { .alpha = 0.05, .test = 1, .resamples = 500, .anchor_base = -1 };
     size_t promoted = 0;
     for (size_t t = 0; t < rounds; t++) {
         for (size_t i = 0; i < n; i++) {
@@ -266,6 +289,7 @@ TEST_SUITE(gate)
     tcase_add_test(tc, worse_is_not_better);
     tcase_add_test(tc, at_the_ceiling_the_order_counts);
     tcase_add_test(tc, veto_by_general_sentences);
+    tcase_add_test(tc, small_falls_do_not_add_up);
     tcase_add_test(tc, later_tests_are_stricter);
     tcase_add_test(tc, refuses);
     tcase_add_test(tc, same_seed_same_word);

@@ -466,7 +466,7 @@ struct heard {
     size_t n_progress;
     bool decision, promote, error, end;
     enum err_code code;
-    double test;
+    double test, before, floor; /* before.general, gate.general_floor */
     char text[RUN_LINE_MAX];
 };
 
@@ -477,6 +477,8 @@ static void hear_line(struct heard *h, struct str text)
     ck_assert(!h->end);
     if (line.kind == LINE_PROGRESS) h->n_progress++;
     if (line.kind == LINE_METRIC && str_is(line.name, "gate.test")) h->test = line.value;
+    if (line.kind == LINE_METRIC && str_is(line.name, "before.general")) h->before = line.value;
+    if (line.kind == LINE_METRIC && str_is(line.name, "gate.general_floor")) h->floor = line.value;
     if (line.kind == LINE_END) h->end = true;
     if (line.kind == LINE_DECISION) {
         h->decision = true;
@@ -592,7 +594,8 @@ START_TEST(a_version_begets_the_next)
     fill(ITEMS, true);
     f.run.max_steps = 20;
     ask_run(1);
-    ck_assert_int_eq(process(f.run.id, 0, 0).status, 0);
+    struct heard one = process(f.run.id, 0, 0);
+    ck_assert_int_eq(one.status, 0);
     struct catalog_version v = {
         .parent_version = 1, .run_id = f.run.id, .base_model = STR("tiny")
     };
@@ -613,6 +616,7 @@ START_TEST(a_version_begets_the_next)
     struct heard h = process(f.run.id, 0, 0);
     ck_assert_int_eq(h.status, 0);
     ck_assert(h.decision && same(h.test, 2));
+    ck_assert(h.floor < 1 && h.floor >= one.before - 0.02 - 1e-9);
     AUTO_FREE char *path = run_path(f.cfg.data, f.run.id, "model/README.md");
     char *card = NULL;
     size_t n;
