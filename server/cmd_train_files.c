@@ -69,7 +69,8 @@ enum { FLAGS = sizeof flags / sizeof *flags };
 
 static void usage(FILE *out)
 {
-    fputs("usage: kindred train --model DIR|NAME --out DIR --pairs FILE[:WEIGHT] [FLAG...]\n\n"
+    fputs("usage: kindred train --model DIR|NAME --out DIR --pairs FILE[:WEIGHT] [FLAG...]\n"
+          "       kindred train --collection C --data DIR [FLAG...]   (its own --help)\n\n"
           "Train a model on files and write a new model folder. A line of a pair file: a text, a "
           "tab, a "
           "text\n"

@@ -16,7 +16,7 @@ static const struct command commands[] = {
     { "serve", cmd_serve, "run the server" },
     { "import", cmd_import, "stream items into a collection of a running server" },
     { "eval", cmd_eval, "judge a model on a file of cases" },
-    { "train", cmd_train, "train a model on files" },
+    { "train", cmd_train, "train a model on files, or on what a collection holds" },
     { "config", cmd_config, "print every setting with its meaning" },
     { "version", cmd_version, "print the version" },
 };
