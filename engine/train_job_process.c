@@ -4,6 +4,7 @@
 #include "engine/train_job.h"
 
 #include "base/fileio.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/thread.h"
 #include "engine/models.h"
@@ -27,6 +28,9 @@
 #endif
 
 enum { LOCK_WAIT_MS = 5000, LOCK_PAUSE_MS = 50, NICE = 19 };
+/* From being asked to end to ending in the middle of a step: as long as a server waits before SIGKILL. Where the
+ * server is gone, the next one's process waits for the folder meanwhile, and not for ever. */
+enum { STOP_S = 5 };
 
 static volatile sig_atomic_t stopped;
 
@@ -126,6 +130,7 @@ static enum err_code find_parent(struct source *s, const struct config *cfg, int
 static void on_signal(int number)
 {
     stopped = number;
+    (void)alarm(STOP_S);
 }
 
 /* Lowest priority of processor and disk, no more memory than allowed, and no life after the server's. What the
@@ -139,8 +144,9 @@ static void keep_back(const struct config *cfg, pid_t parent)
     (void)sigaction(SIGTERM, &action, NULL);
     (void)sigaction(SIGINT, &action, NULL);
     (void)signal(SIGPIPE, SIG_IGN);
+    (void)signal(SIGALRM, SIG_DFL);
     (void)prctl(PR_SET_PDEATHSIG, SIGTERM);
-    if (getppid() != parent) stopped = SIGTERM; /* it died before the signal was asked for */
+    if (getppid() != parent) on_signal(SIGTERM); /* it died before the signal was asked for */
     (void)setpriority(PRIO_PROCESS, 0, NICE);
     (void)sched_setscheduler(0, SCHED_IDLE, &param);
     const rlim_t bytes = (rlim_t)cfg->learn_memory_mb << 20;
@@ -175,7 +181,7 @@ static void say(void *arg, const struct run_line *line)
         if (n > 0) {
             at += (size_t)n;
         } else if (errno != EINTR) {
-            stopped = SIGPIPE; /* nobody listens */
+            if (!stopped) on_signal(SIGPIPE); /* nobody listens */
             return;
         }
     }
@@ -228,6 +234,7 @@ static enum err_code run_locked(
         return err_set(e, ERR_NOT_FOUND, "there is no folder %s of such a run", folder);
     enum err_code code = lock_folder(lock, &fd, e);
     *ret_busy = code == ERR_CONFLICT;
+    if (*ret_busy) LOG(WARN, "run_folder_busy", F_INT("run", id), F_STR("folder", folder));
     if (code != ERR_OK) return code;
     code = run_job(cfg, id, folder, line, e);
     close(fd);

@@ -17,6 +17,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -587,6 +588,19 @@ START_TEST(a_process_says_why_it_failed)
 }
 END_TEST
 
+/* What it is at may take longer than anybody waits: here the opening of a pipe that nobody reads. */
+START_TEST(a_process_ends_in_the_middle_of_a_step)
+{
+    fill(ITEMS, true);
+    ask_run(1);
+    AUTO_FREE char *path = run_path(f.cfg.data, f.run.id, "train.tsv.tmp");
+    ck_assert_int_eq(mkfifo(path, 0600), 0);
+    struct heard h = process(f.run.id, 1, SIGTERM);
+    ck_assert_int_eq(h.status, -SIGALRM);
+    ck_assert(!h.end && !h.error && h.n_progress == 0);
+}
+END_TEST
+
 /* The next version starts from the last one's folder, and its test is stricter. */
 START_TEST(a_version_begets_the_next)
 {
@@ -651,6 +665,7 @@ TEST_SUITE(train_job)
     if (test_forks()) {
         tcase_add_test(tc, a_process_survives_what_may_come);
         tcase_add_test(tc, a_process_says_why_it_failed);
+        tcase_add_test(tc, a_process_ends_in_the_middle_of_a_step);
         tcase_add_test(tc, a_version_begets_the_next);
     }
     suite_add_tcase(s, tc);
