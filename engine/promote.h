@@ -63,7 +63,8 @@ MUST_USE enum err_code promote_version(struct engine *g, struct collection *col,
     int64_t run_id, double rate, struct promote_watch *watch, struct promote_report *ret,
     struct err *e);
 
-/** Drop generations, models and folders of retired versions but the `keep` last that served. Best effort. Blocking;
+/** Drop generations, models and folders of retired versions but the `keep` last that served, and of candidates that
+ * never served but the `keep` newest. Best effort. Blocking;
  * the promoter's thread. The base model's vectors are dropped like those of others; it can be gone back to at any
  * time, by encoding everything again. */
 void promote_retire(struct engine *g, struct collection *col, size_t keep);

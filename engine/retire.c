@@ -65,13 +65,16 @@ static enum err_code retire_all(
 {
     struct catalog_version *versions;
     struct catalog_generation *gens;
-    size_t n, n_gens, kept = 0;
+    size_t n, n_gens, retired = 0, candidates = 0;
     TRY(catalog_versions(g->catalog, &col->row, a, &versions, &n, e));
     TRY(catalog_generations(g->catalog, &col->row, a, &gens, &n_gens, e));
     qsort(versions, n, sizeof *versions, last_served_first);
     for (size_t i = 0; i < n; i++) {
         struct removal r = { .col = col, .version = &versions[i] };
-        if (versions[i].state != VERSION_RETIRED || kept++ < keep) continue;
+        enum version_state state = versions[i].state;
+        bool goes = (state == VERSION_RETIRED && retired++ >= keep) ||
+            (state == VERSION_CANDIDATE && candidates++ >= keep);
+        if (!goes) continue;
         for (size_t j = 0; j < n_gens; j++)
             if (gens[j].model_version == versions[i].version) r.generation_id = gens[j].id;
         TRY(retire(g, &r, e));

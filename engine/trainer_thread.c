@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "engine/learned.h"
+#include "engine/promote.h"
 #include "engine/run_folder.h"
 #include "engine/trainer_child.h"
 
@@ -63,15 +64,16 @@ static enum err_code store_candidate(struct engine *g, void *arg, struct err *e)
 }
 
 /* From now on it can be named ("words/text-small@3"), whether it comes to serve or not. */
-static void load_version(struct engine *g, const struct catalog_collection *col,
-    struct catalog_version v, int64_t version)
+static void load_version(
+    struct engine *g, struct collection *col, struct catalog_version v, int64_t version)
 {
     AUTO_MODEL struct model *m = NULL;
     struct err e = ERR_INIT;
     v.version = version;
-    if (learned_load(g, col, &v, &m, &e) != ERR_OK)
+    if (learned_load(g, &col->row, &v, &m, &e) != ERR_OK)
         LOG(ERROR, "version_broken", F_INT("run", v.run_id), F_INT("version", version),
             F_STR("error", e.msg));
+    learned_settle(g, col);
 }
 
 static enum err_code make_version(struct runs *r, struct catalog_run *row,
@@ -98,7 +100,7 @@ static enum err_code make_version(struct runs *r, struct catalog_run *row,
     TRY(writer_call(g, store_candidate, c, e));
     LOG(INFO, "version_made", F_INT("run", row->id), F_STR("collection", col->row.name.p),
         F_INT("version", row->to_version));
-    load_version(g, &col->row, c->version, row->to_version);
+    load_version(g, col, c->version, row->to_version);
     if (!res->promote && row->promote == PROMOTE_ALWAYS)
         LOG(WARN, "promotion_forced", F_INT("run", row->id), F_STR("collection", col->row.name.p),
             F_INT("version", row->to_version), F_STR("gate", res->text));
@@ -130,7 +132,9 @@ static void decide(struct runs *r, struct run_entry *entry, struct catalog_run *
     if (make_version(r, row, res, a, &why) != ERR_OK) {
         fail(r, entry, row, &why, a);
     } else if (row->status == RUN_SUCCEEDED) {
+        AUTO_COLLECTION struct collection *col = runs__collection(r->engine, row->collection_id);
         runs__end(r, entry, row);
+        if (col) promote_retire(r->engine, col, r->engine->cfg->learn_keep_versions);
     } else {
         runs__show(r, entry, row);
         runs__release(r, entry); /* to the promoter */

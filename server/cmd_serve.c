@@ -14,6 +14,7 @@
 #include "server/cmd.h"
 #include "server/http_server.h"
 
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -145,6 +146,13 @@ static enum err_code run(const struct config *cfg, const sigset_t *signals, stru
     return code;
 }
 
+/* Models and indexes come and go whole. Left to itself the allocator would take their blocks from its heaps after the first
+ * was freed, and keep them. */
+static void give_memory_back(void)
+{
+    (void)mallopt(M_MMAP_THRESHOLD, 1 << 20);
+}
+
 int cmd_serve(int argc, char **argv)
 {
     struct config cfg;
@@ -153,6 +161,7 @@ int cmd_serve(int argc, char **argv)
         print_usage();
         return 0;
     }
+    give_memory_back();
     json_init();
     if (config_init(&cfg, &e) != ERR_OK) {
         fprintf(stderr, "kindred serve: %s\n", e.msg);

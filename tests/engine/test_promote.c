@@ -241,6 +241,11 @@ START_TEST(retired_ones_are_dropped)
     ck_assert_err(rig_promote(&promo_rig, "default", 2, NULL), ERR_NOT_FOUND);
     ck_assert_ok(engine_model_find(promo_rig.g, STR("default/tiny@4"), c.arena, &info, &e), &e);
     promo_check_version(3);
+    rig_make_version(&promo_rig, "default", PROMO_SEED_3 + 2);
+    promote_retire(promo_rig.g, promo_col, 1); /* of the two that never served, the newest stays */
+    ck_assert_err(
+        engine_model_find(promo_rig.g, STR("default/tiny@4"), c.arena, &info, &e), ERR_NOT_FOUND);
+    ck_assert_ok(engine_model_find(promo_rig.g, STR("default/tiny@5"), c.arena, &info, &e), &e);
     promo_reopen(); /* what is left of it is purged */
     promo_check_version(3);
     ck_assert_uint_eq(promo_to(1).replayed, 0);
