@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "engine/engine_internal.h"
 #include "engine/run_folder.h"
+#include "engine/writer_call.h"
 
 enum err_code learned_load(struct engine *g, const struct catalog_collection *col,
     const struct catalog_version *v, struct model **ret_m, struct err *e)
@@ -72,4 +73,18 @@ void learned_drop(struct engine *g, int64_t collection_id, int64_t version)
         encode_forget(&g->encoders, m);
         model_unref(m);
     }
+}
+
+/* Writer thread, where collections are deleted. */
+static enum err_code drop_if_deleted(struct engine *g, void *arg, struct err *e)
+{
+    const struct collection *col = arg;
+    (void)e;
+    if (col->deleted) learned_drop(g, col->row.id, 0);
+    return ERR_OK;
+}
+
+void learned_settle(struct engine *g, struct collection *col)
+{
+    if (writer_call(g, drop_if_deleted, col, NULL) != ERR_OK) return; /* it has no errors */
 }

@@ -7,11 +7,12 @@
 #include "catalog/learning.h"
 #include "engine/models.h"
 
+struct collection;
 struct engine;
 
 /**
  * The model of a version: version 1 is the base model, any other is loaded from its run's folder and kept with
- * the models of the engine. One thread at a time for a collection.
+ * the models of the engine. While its collection may be deleted, learned_settle is due afterwards.
  * *ret_m: the caller's reference.
  * Errors: NOT_FOUND (no folder), UNPROCESSABLE (the base model is not installed; another architecture), CORRUPT,
  * IO, NOMEM.
@@ -24,3 +25,5 @@ MUST_USE enum err_code learned_load_all(
     struct engine *g, const struct catalog_collection *col, struct err *e);
 /** Forget a version, or all of a collection (version 0). Who holds a reference goes on with it. */
 void learned_drop(struct engine *g, int64_t collection_id, int64_t version);
+/** After learned_load: a collection that was deleted meanwhile leaves no model behind. Not from the writer thread. */
+void learned_settle(struct engine *g, struct collection *col);

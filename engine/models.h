@@ -83,8 +83,8 @@ struct model_spec {
     struct str weights_hash; /* as model_is_same takes it */
 };
 /**
- * Load a learned version and put it into the table; if it is there already, that one. One thread at a time for a
- * collection. *ret_m: the caller's reference.
+ * Load a learned version and put it into the table; if it is there already, that one. *ret_m: the
+ * caller's reference.
  * Errors: encoder_load's (NOT_FOUND, UNPROCESSABLE, CORRUPT, IO), CORRUPT (the canary; other weights), NOMEM.
  */
 MUST_USE enum err_code models_add(struct models *m, const struct model_spec *spec,

@@ -113,9 +113,13 @@ struct model *models_take(struct models *m, struct str ref)
     return NULL;
 }
 
-static enum err_code list(struct models *m, struct model *row, struct err *e)
+/* *ret_there: the same version, a reference, where another thread was faster; NULL: `row` is in the table now. */
+static enum err_code list(
+    struct models *m, struct model *row, struct model **ret_there, struct err *e)
 {
     AUTO_LOCK(&m->lock);
+    *ret_there = find_version(m, row->collection_id, row->version);
+    if (*ret_there) return ERR_OK;
     struct model **grown = mem_realloc(m->learned, m->n_learned + 1, sizeof *grown);
     if (!grown) return err_set(e, ERR_NOMEM, "out of memory while loading a model");
     m->learned = grown;
@@ -150,7 +154,12 @@ enum err_code models_add(struct models *m, const struct model_spec *spec,
         return err_set(e, ERR_CORRUPT,
             "%s has other weights than those that were judged as version %lld", spec->dir,
             (long long)spec->version);
-    TRY(list(m, row, e));
+    AUTO_MODEL struct model *there = NULL;
+    TRY(list(m, row, &there, e));
+    if (there) {
+        *ret_m = steal_ptr(&there);
+        return ERR_OK;
+    }
     LOG(INFO, "model_loaded", F_STR("model", row->owned_name), F_INT("version", row->version),
         F_UINT("dimensions", row->info->dimensions), F_STR("folder", spec->dir));
     *ret_m = steal_ptr(&row);

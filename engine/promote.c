@@ -81,6 +81,7 @@ static enum err_code open_generation(
     struct catalog_generation row;
     AUTO_MODEL struct model *m = NULL;
     TRY(learned_load(p->g, &p->col->row, v, &m, e));
+    learned_settle(p->g, p->col);
     p->next = take_previous(p->col, v->version, m);
     if (p->next) return ERR_OK;
     TRY(find_row(p, v->version, &row, e));
@@ -241,8 +242,9 @@ static enum err_code try_swap(struct engine *g, struct swap *s, struct err *e)
     struct promotion *p = s->p;
     struct collection *col = p->col;
     int64_t last, seq;
+    struct err why = ERR_INIT;
     if (col->deleted) return err_set(e, ERR_NOT_FOUND, "the collection was deleted");
-    if (col->index_dirty && writer__repair_index(&g->writer, col, NULL) != ERR_OK)
+    if (col->index_dirty && writer__repair_index(&g->writer, col, &why) != ERR_OK)
         return ERR_OK; /* or what it lacks would be lacking in what is kept to go back to */
     TRY(catalog_last_change(g->catalog, &col->row, &last, e));
     if (last > p->next->seq) return ERR_OK;

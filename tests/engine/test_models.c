@@ -189,6 +189,82 @@ START_TEST(other_weights_are_another_version)
 }
 END_TEST
 
+struct loading {
+    struct thread thread;
+    const struct catalog_collection *col;
+    struct catalog_version version;
+    struct model *model;
+};
+static void load_it(void *arg)
+{
+    struct loading *l = arg;
+    struct err e = ERR_INIT;
+    if (learned_load(r.g, l->col, &l->version, &l->model, &e) != ERR_OK) l->model = NULL;
+}
+
+/* Whoever is later takes what is there: a version has one model, by which its generation is known. */
+START_TEST(loaded_twice_at_once)
+{
+    enum { THREADS = 4 };
+    struct err e = ERR_INIT;
+    rig_open(&r);
+    int64_t version = rig_make_version(&r, "default", 7);
+    AUTO_COLLECTION struct collection *col = registry_find(&r.g->registry, STR("default"));
+    for (int round = 0; round < 10; round++) {
+        struct loading l[THREADS] = { 0 };
+        learned_drop(r.g, col->row.id, version);
+        for (size_t i = 0; i < THREADS; i++) {
+            l[i].col = &col->row;
+            l[i].version = (struct catalog_version){
+                .version = version, .run_id = 1, .base_model = STR("tiny")
+            };
+            ck_assert_ok(thread_start(&l[i].thread, "load", load_it, &l[i], &e), &e);
+        }
+        for (size_t i = 0; i < THREADS; i++)
+            thread_join(&l[i].thread);
+        for (size_t i = 0; i < THREADS; i++) {
+            ck_assert_ptr_nonnull(l[i].model);
+            ck_assert_ptr_eq(l[i].model, l[0].model);
+            model_unref(l[i].model);
+        }
+    }
+    ck_assert_uint_eq(r.g->models.n_learned, 1);
+}
+END_TEST
+
+START_TEST(loaded_while_its_collection_is_deleted)
+{
+    struct err e = ERR_INIT;
+    CALL c;
+    call_init(&c);
+    rig_open(&r);
+    struct collection_op op = { .action = COLLECTION_PUT,
+        .spec = { .name = STR("s"), .modality = MODALITY_TEXT } };
+    ck_assert_ok(rig_collection(&r, &c, &op), &op.op.err);
+    int64_t version = rig_make_version(&r, "s", 7);
+    AUTO_COLLECTION struct collection *col = registry_find(&r.g->registry, STR("s"));
+    AUTO_MODEL struct model *m = models_take_learned(&r.g->models, col->row.id, version);
+    ck_assert_ptr_nonnull(m);
+    learned_settle(r.g, col);
+    ck_assert_uint_eq(r.g->models.n_learned, 1);
+    char models[TMPDIR_PATH_BYTES];
+    folder("models", models);
+    AUTO_FREE char *dir = path_join(models, "tiny"); /* the run's folder goes with the collection */
+    op.action = COLLECTION_DELETE;
+    ck_assert_ok(rig_collection(&r, &c, &op), &op.op.err);
+    ck_assert_uint_eq(r.g->models.n_learned, 0);
+    const struct model_spec spec = { .collection = STR("s"),
+        .collection_id = col->row.id,
+        .base = STR("tiny"),
+        .version = version,
+        .dir = dir };
+    AUTO_MODEL struct model *late = NULL;
+    ck_assert_ok(models_add(&r.g->models, &spec, r.g->kernels, &late, &e), &e);
+    learned_settle(r.g, col);
+    ck_assert_uint_eq(r.g->models.n_learned, 0);
+}
+END_TEST
+
 TEST_SUITE(models)
 {
     TCase *tc = tcase_create("core");
@@ -201,5 +277,7 @@ TEST_SUITE(models)
     tcase_add_test(tc, a_collection_outlives_its_model);
     tcase_add_test(tc, other_weights_are_another_model);
     tcase_add_test(tc, other_weights_are_another_version);
+    tcase_add_test(tc, loaded_twice_at_once);
+    tcase_add_test(tc, loaded_while_its_collection_is_deleted);
     suite_add_tcase(s, tc);
 }
