@@ -135,8 +135,10 @@ bool child_has_ended(const struct child *c)
 {
     siginfo_t info = { 0 };
     if (c->pid <= 0) return true;
-    return waitid(P_PID, (id_t)c->pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
-        info.si_pid == c->pid;
+    /* Whoever started this program may have had SIGCHLD ignored: then nothing is left to wait for. */
+    if (waitid(P_PID, (id_t)c->pid, &info, WEXITED | WNOHANG | WNOWAIT) != 0)
+        return errno == ECHILD;
+    return info.si_pid == c->pid;
 }
 
 static void close_out(struct child *c)

@@ -324,7 +324,12 @@ void trainer_child_run(struct runs *r, struct run_entry *entry, struct catalog_r
         .r = r, .entry = entry, .row = row, .ret = ret, .best_step = best_step, .child = CHILD_INIT
     };
     struct err e = ERR_INIT;
+    char data_hash[sizeof ret
+                       ->data_hash]; /* of an earlier process; row->data_hash may lie in *ret */
+    copy_text(data_hash, sizeof data_hash, row->data_hash);
     *ret = (struct trainer_result){ .end = TRAINER_FAILED, .code = ERR_NOMEM };
+    memcpy(ret->data_hash, data_hash, sizeof data_hash);
+    row->data_hash = str_from(ret->data_hash);
     struct arena *a = arena_new(1 << 12, 0);
     enum err_code code =
         a ? start(&f, a, &e) : err_set(&e, ERR_NOMEM, "out of memory for the training process");

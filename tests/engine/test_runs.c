@@ -220,6 +220,21 @@ START_TEST(dies_but_gets_further)
 }
 END_TEST
 
+/* What an earlier process said of the data is not lost with it. */
+START_TEST(dies_and_then_fails_early)
+{
+    CALL c;
+    call_init(&c);
+    struct catalog_run run = run_through(&c,
+        "echo x >>$dir/starts; [ $(wc -l <$dir/starts) -lt 2 ] && { start; kill -9 $$; }\n"
+        "echo 'error io the disk is gone'; echo end; exit 1",
+        PROMOTE_AUTO, RUN_FAILED);
+    ck_assert_int_eq(run.attempts, 2);
+    ck_assert(str_is(run.error, "the disk is gone"));
+    ck_assert(str_is(run.data_hash, "d1d1"));
+}
+END_TEST
+
 START_TEST(no_sign_of_life)
 {
     CALL c;
@@ -453,6 +468,7 @@ TEST_SUITE(runs)
     tcase_add_test(tc, cannot_even_start);
     tcase_add_test(tc, dies_again_and_again);
     tcase_add_test(tc, dies_but_gets_further);
+    tcase_add_test(tc, dies_and_then_fails_early);
     tcase_add_test(tc, no_sign_of_life);
     tcase_add_test(tc, nonsense_is_passed_over);
     tcase_add_test(tc, decision_without_a_model);

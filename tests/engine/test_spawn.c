@@ -136,6 +136,19 @@ START_TEST(signals_are_as_at_start)
 }
 END_TEST
 
+/* As some programs leave it to those that they start: children are reaped by the system then. */
+START_TEST(nothing_is_left_to_wait_for)
+{
+    struct sigaction ignore = { .sa_handler = SIG_IGN }, old;
+    ck_assert_int_eq(sigaction(SIGCHLD, &ignore, &old), 0);
+    char out[200];
+    struct child c = start("echo hello", NULL);
+    finish(&c, out, sizeof out);
+    ck_assert_int_eq(sigaction(SIGCHLD, &old, NULL), 0);
+    ck_assert_str_eq(out, "hello\n");
+}
+END_TEST
+
 START_TEST(what_it_started_ends_too)
 {
     char out[200];
@@ -208,6 +221,7 @@ TEST_SUITE(spawn)
     tcase_add_test(tc, no_descriptor_but_three);
     tcase_add_test(tc, environment);
     tcase_add_test(tc, signals_are_as_at_start);
+    tcase_add_test(tc, nothing_is_left_to_wait_for);
     tcase_add_test(tc, what_it_started_ends_too);
     tcase_add_test(tc, busy_and_asleep_are_told_apart);
     tcase_add_test(tc, no_such_program);
