@@ -213,7 +213,9 @@ enum err_code dir_make(const char *path, struct err *e)
         if (part[i] != '/' && part[i] != '\0') continue;
         char kept = part[i];
         part[i] = '\0';
-        if (mkdir(part, 0700) != 0 && errno != EEXIST) {
+        if (mkdir(part, 0700) == 0) {
+            TRY(sync_folder(part, e)); /* what is synced inside would be lost with it */
+        } else if (errno != EEXIST) {
             int why = errno;
             bool there = dir_exists(part);
             errno = why;
