@@ -12,7 +12,7 @@ struct engine;
 
 /**
  * The model of a version: version 1 is the base model, any other is loaded from its run's folder and kept with
- * the models of the engine. While its collection may be deleted, learned_settle is due afterwards.
+ * the models of the engine. If the collection may be deleted meanwhile, learned_settle is due afterwards.
  * *ret_m: the caller's reference.
  * Errors: NOT_FOUND (no folder), UNPROCESSABLE (the base model is not installed; another architecture), CORRUPT,
  * IO, NOMEM.

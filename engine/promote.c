@@ -81,7 +81,6 @@ static enum err_code open_generation(
     struct catalog_generation row;
     AUTO_MODEL struct model *m = NULL;
     TRY(learned_load(p->g, &p->col->row, v, &m, e));
-    learned_settle(p->g, p->col);
     p->next = take_previous(p->col, v->version, m);
     if (p->next) return ERR_OK;
     TRY(find_row(p, v->version, &row, e));
@@ -327,6 +326,7 @@ static enum err_code build_and_swap(struct promotion *p, struct err *e)
 static void clean_up(struct promotion *p, enum err_code code)
 {
     struct collection *col = p->col;
+    if (code != ERR_OK) learned_settle(p->g, col);
     if (!p->next) return;
     show_building(p, false);
     if (code != ERR_OK) {

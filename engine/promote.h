@@ -64,7 +64,7 @@ MUST_USE enum err_code promote_version(struct engine *g, struct collection *col,
     struct err *e);
 
 /** Drop generations, models and folders of retired versions but the `keep` last that served, and of candidates that
- * never served but the `keep` newest. Best effort. Blocking;
- * the promoter's thread. The base model's vectors are dropped like those of others; it can be gone back to at any
+ * never served but the `keep` newest. Best effort: nothing while a promotion of the collection is due, which will
+ * call this in its turn. Blocking; the promoter's thread or the trainer's. The base model's vectors are dropped like those of others; it can be gone back to at any
  * time, by encoding everything again. */
 void promote_retire(struct engine *g, struct collection *col, size_t keep);

@@ -7,6 +7,7 @@
 #include "engine/engine_internal.h"
 #include "engine/learned.h"
 #include "engine/run_folder.h"
+#include "engine/runs_internal.h"
 #include "engine/writer_call.h"
 
 #include <stdlib.h>
@@ -26,11 +27,20 @@ struct removal {
     int64_t generation_id; /* 0: it has none */
 };
 
+/* Somebody asked for one of the versions meanwhile, maybe for this one; that promotion will retire in its turn. */
+static bool is_promoting(struct engine *g, const struct collection *col)
+{
+    AUTO_LOCK(&g->runs->lock);
+    const struct run_entry *run = runs__of_collection(g->runs, col->row.id);
+    return run && (run->kind != RUN_TRAIN || run->status == RUN_PROMOTING);
+}
+
 static enum err_code remove_rows(struct engine *g, void *arg, struct err *e)
 {
     const struct removal *r = arg;
     struct catalog *c = g->catalog;
     if (r->col->deleted) return err_set(e, ERR_NOT_FOUND, "the collection was deleted");
+    if (is_promoting(g, r->col)) return err_set(e, ERR_CONFLICT, "a promotion is under way");
     if (r->generation_id) TRY(catalog_generation_drop(c, &r->col->row, r->generation_id, e));
     g->writer.purge_due = true;
     if (!r->version->run_id)

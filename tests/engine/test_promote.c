@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "engine/learned.h"
 #include "engine/run_folder.h"
+#include "engine/runs_internal.h"
 #include "tests/engine/promote_fixture.h"
 #include "tests/support/oom.h"
 
@@ -242,6 +243,18 @@ START_TEST(retired_ones_are_dropped)
     ck_assert_ok(engine_model_find(promo_rig.g, STR("default/tiny@4"), c.arena, &info, &e), &e);
     promo_check_version(3);
     rig_make_version(&promo_rig, "default", PROMO_SEED_3 + 2);
+    struct run_entry *asked =
+        mem_zalloc(1, sizeof *asked); /* a promotion that waits for its turn */
+    *asked = (struct run_entry){
+        .id = 1000, .collection_id = promo_col->row.id, .kind = RUN_PROMOTE, .taken = true
+    };
+    mutex_lock(&promo_rig.g->runs->lock);
+    runs__add(promo_rig.g->runs, asked);
+    mutex_unlock(&promo_rig.g->runs->lock);
+    promote_retire(promo_rig.g, promo_col, 1);
+    ck_assert_ok(engine_model_find(promo_rig.g, STR("default/tiny@4"), c.arena, &info, &e), &e);
+    const struct catalog_run ended = { .kind = RUN_PROMOTE, .status = RUN_CANCELLED };
+    runs__close(promo_rig.g->runs, asked, &ended);
     promote_retire(promo_rig.g, promo_col, 1); /* of the two that never served, the newest stays */
     ck_assert_err(
         engine_model_find(promo_rig.g, STR("default/tiny@4"), c.arena, &info, &e), ERR_NOT_FOUND);
