@@ -15,8 +15,9 @@
  *
  * Held out: a pair whose positive's hash, keyed by the collection's id, falls into the first tenth. For views
  * it is the hash of the whole text, and held-out views are the same in every run. So the same text is always on
- * the same side, in this run and in every later one. A pair for training that shares a text with any held-out
- * pair, chosen for the file or not, is left out, and hard negatives likewise.
+ * the same side, in this run and in every later one that draws its pairs in the same way, of the same fields. A
+ * pair for training that shares a text with any held-out pair, chosen for the file or not, is left out, and hard
+ * negatives likewise.
  *
  * With labels a text is held out by its own hash, whatever it is paired with. Documents are the held-out items,
  * in their order, none of whose labels has a document yet. Their queries are the other held-out items of their
