@@ -27,8 +27,7 @@
 enum {
     ITEMS_MAX = 40000,
     SEARCHERS = 4,
-    IDLE_S = 60,
-    TRAIN_S = 60,
+    PHASE_S = 60, /* idle, and of training; $KINDRED_LOAD_S says otherwise */
     SWITCHES = 3, /* rollbacks, and as many promotions */
     WRITES_MAX = 200000,
     WRITE_IDS = 4000,
@@ -117,6 +116,12 @@ static double number_at(const json_t *o, const char *group, const char *key)
 static double metric(const json_t *run, const char *group, const char *key)
 {
     return number_at(json_object_get(run, "metrics"), group, key);
+}
+
+static long phase_s(void)
+{
+    const char *s = getenv("KINDRED_LOAD_S");
+    return s ? strtol(s, NULL, 10) : PHASE_S;
 }
 
 static void wait_ms(long ms)
@@ -560,8 +565,8 @@ START_TEST(learns_under_load)
     ck_assert_ok(thread_start(&threads[SEARCHERS], "write", writer, NULL, &e), &e);
     wait_ms(3000);
     atomic_store(&t.phase, IDLE);
-    wait_ms(IDLE_S * 1000);
-    for (long long seed = 1; trained < TRAIN_S; seed++) {
+    wait_ms(phase_s() * 1000);
+    for (long long seed = 1; trained < (double)phase_s(); seed++) {
         json_t *r = retrain(seed, "never");
         trained += metric(r, "train", "seconds");
         json_decref(r);
