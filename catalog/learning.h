@@ -31,8 +31,9 @@ struct catalog_change {
     bool deleted;
     struct str text; /* of a live item; p == NULL: it has none */
 };
+enum { CATALOG_CHANGES_BYTES = 8 << 20 };
 /** Up to `limit` changes after `since`, ascending, of one snapshot: of an item that changed several times
- * only the last. */
+ * only the last. Fewer, but one at least, once their texts have CATALOG_CHANGES_BYTES. None: there are no more. */
 MUST_USE enum err_code catalog_changes_page(struct catalog *c, const struct catalog_collection *col,
     int64_t since, size_t limit, struct arena *a, struct catalog_change **ret_rows, size_t *ret_n,
     struct err *e);

@@ -80,17 +80,17 @@ enum err_code catalog_changes_page(struct catalog *c, const struct catalog_colle
 {
     AUTO_READ struct reading r = { 0 };
     struct catalog_change *rows = NULL;
-    size_t cap = 0;
+    size_t cap = 0, bytes = 0;
     TRY(catalog__read_begin(c, &r, e));
     AUTO_STMT sqlite3_stmt *s = catalog__stmt(r.conn, STMT_CHANGE_PAGE);
     catalog__bind_int(s, 1, col->id);
     catalog__bind_int(s, 2, since);
     catalog__bind_int(s, 3, catalog__limit(limit));
     for (size_t n = 0;; n++) {
-        bool more;
+        bool more = bytes < CATALOG_CHANGES_BYTES;
         rows = catalog__rows_room(a, rows, n, &cap, sizeof *rows);
         if (!rows) return err_set(e, ERR_NOMEM, "catalog: no memory for the changes");
-        TRY(catalog__step(r.conn, s, &more, e, "reading changes"));
+        if (more) TRY(catalog__step(r.conn, s, &more, e, "reading changes"));
         if (!more) {
             *ret_rows = rows;
             *ret_n = n;
@@ -100,6 +100,7 @@ enum err_code catalog_changes_page(struct catalog *c, const struct catalog_colle
             .slot = (uint32_t)sqlite3_column_int64(s, 1),
             .deleted = sqlite3_column_int(s, 2) != 0 };
         TRY(catalog__column_str(s, 3, a, &rows[n].text, e));
+        bytes += rows[n].text.n;
     }
 }
 

@@ -119,6 +119,34 @@ START_TEST(changes_come_in_pages)
 }
 END_TEST
 
+START_TEST(pages_of_long_texts_are_short)
+{
+    enum { TEXT = CATALOG_CHANGES_BYTES / 4, ITEMS = 10 };
+    struct fixture f;
+    struct err e = ERR_INIT;
+    struct catalog_change *rows;
+    size_t n, pages = 0, seen = 0;
+    int64_t since = 0;
+    AUTO_FREE char *text = mem_zalloc(TEXT + 1, 1);
+    fixture_open(&f);
+    memset(text, 'x', TEXT);
+    for (int i = 0; i < ITEMS; i++) {
+        char key[8];
+        snprintf(key, sizeof key, "k%d", i);
+        fixture_put(&f, key, text, "{}", 1);
+    }
+    for (; n = 0, pages <= ITEMS; pages++, seen += n) {
+        ck_assert_ok(catalog_changes_page(f.c, &f.col, since, 100, f.a, &rows, &n, &e), &e);
+        if (n == 0) break;
+        ck_assert_uint_le(n, 4);
+        since = rows[n - 1].seq;
+    }
+    ck_assert_uint_eq(pages, 3);
+    ck_assert_uint_eq(seen, ITEMS);
+    fixture_close(&f);
+}
+END_TEST
+
 START_TEST(vectors_follow_their_items)
 {
     struct fixture f;
@@ -421,6 +449,7 @@ TEST_SUITE(sqlite_generations)
     tcase_set_timeout(tc, 30);
     tcase_add_test(tc, created_listed_dropped);
     tcase_add_test(tc, changes_come_in_pages);
+    tcase_add_test(tc, pages_of_long_texts_are_short);
     tcase_add_test(tc, vectors_follow_their_items);
     tcase_add_test(tc, what_cannot_be_put);
     tcase_add_test(tc, swap_there_and_back);
