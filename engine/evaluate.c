@@ -212,8 +212,20 @@ static enum err_code correlate(const struct cases *c, const float *left, const f
 }
 
 /* *ret_ranks [r->cases]: retrieval only, else NULL; the caller's. */
+/* Of a retrieval task, query by query. */
+struct answers {
+    uint32_t *ranks;
+    size_t *documents; /* which document is the right one */
+};
+
+static void answers_done(struct answers *a)
+{
+    mem_free(a->ranks);
+    mem_free(a->documents);
+}
+
 static enum err_code judge(struct subject *s, enum eval_task task, struct str data, size_t every,
-    struct eval_report *ret, uint32_t **ret_ranks, struct err *e)
+    struct eval_report *ret, struct answers *ret_answers, struct err *e)
 {
     AUTO(cases_done) struct cases c = { .n = 0 };
     AUTO_FREE float *vectors = NULL;
@@ -236,7 +248,7 @@ static enum err_code judge(struct subject *s, enum eval_task task, struct str da
     if (task == EVAL_RETRIEVAL) {
         TRY(rank_retrieval_ranks(vectors, c.n, docs, c.n_docs, dim, c.target, ranks, e));
         rank_retrieval_mean(ranks, c.n, &r.retrieval);
-        *ret_ranks = steal_ptr(&ranks);
+        *ret_answers = (struct answers){ steal_ptr(&ranks), steal_ptr(&c.target) };
     } else if (r.unknown < c.n + c.n_docs) {
         TRY(correlate(&c, vectors, docs, dim, &r.spearman, e));
     } else if (task == EVAL_STS) {
@@ -249,31 +261,31 @@ static enum err_code judge(struct subject *s, enum eval_task task, struct str da
 enum err_code evaluate(const struct eval_request *rq, struct eval_report *ret, struct err *e)
 {
     AUTO(subject_done) struct subject s = { .own = NULL };
-    AUTO_FREE uint32_t *ranks = NULL;
+    AUTO(answers_done) struct answers answers = { NULL, NULL };
 
     TRY(subject_init(&s, rq->model_dir, rq->cfg, e));
-    return judge(&s, rq->task, rq->data, rq->every, ret, &ranks, e);
+    return judge(&s, rq->task, rq->data, rq->every, ret, &answers, e);
 }
 
 /* One of the two models: on the file and on the anchor set. */
 static enum err_code judge_side(const struct eval_gate_request *rq, const char *model,
-    struct eval_report *on_file, double *general, uint32_t **ret_ranks, struct err *e)
+    struct eval_report *on_file, double *general, struct answers *ret_answers, struct err *e)
 {
     AUTO(subject_done) struct subject s = { .own = NULL };
-    AUTO_FREE uint32_t *none = NULL;
+    AUTO(answers_done) struct answers none = { NULL, NULL };
     struct eval_report r;
 
     TRY(subject_init(&s, model, rq->cfg, e));
     TRY(judge(&s, EVAL_GENERAL, (struct str){ NULL, 0 }, 1, &r, &none, e));
     *general = r.spearman;
-    return judge(&s, EVAL_RETRIEVAL, rq->data, rq->every, on_file, ret_ranks, e);
+    return judge(&s, EVAL_RETRIEVAL, rq->data, rq->every, on_file, ret_answers, e);
 }
 
 enum err_code evaluate_gate(
     const struct eval_gate_request *rq, struct eval_gate_report *ret, struct err *e)
 {
-    AUTO_FREE uint32_t *before = NULL;
-    AUTO_FREE uint32_t *after = NULL;
+    AUTO(answers_done) struct answers before = { NULL, NULL };
+    AUTO(answers_done) struct answers after = { NULL, NULL };
     struct eval_report first, second;
     struct eval_gate_report r;
     struct gate_options gate = rq->gate;
@@ -289,7 +301,9 @@ enum err_code evaluate_gate(
         gate.anchor_base = general.spearman;
     }
     TRY(judge_side(rq, rq->after, &second, &general_after, &after, e));
-    TRY(gate_judge(before, after, first.cases, general_before, general_after, &gate, &r.gate, e));
+    gate.documents = before.documents;
+    TRY(gate_judge(
+        before.ranks, after.ranks, first.cases, general_before, general_after, &gate, &r.gate, e));
     r.documents = second.documents;
     r.dimensions = second.dimensions;
     r.encode_seconds = first.encode_seconds + second.encode_seconds;

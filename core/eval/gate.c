@@ -1,5 +1,6 @@
-/* The interval: queries are drawn with replacement, before and after of a query together, and the bounds
- * are percentiles of the mean gains of the draws. A later test has a higher level, so its bounds lie
+/* The interval: queries are drawn with replacement, before and after of a query together, and all queries of one
+ * document together (a cluster bootstrap; Davison & Hinkley 1997, section 3.8); the bounds are percentiles of
+ * the mean gains of the draws. A later test has a higher level, so its bounds lie
  * further out and need more draws: TAIL_DRAWS of them beyond each bound, as far as GATE_RESAMPLES_MAX
  * allows; from there on the outermost draw is the bound.
  */
@@ -14,15 +15,16 @@
 
 enum { RECALL, MRR, NDCG, METRICS, TAIL_DRAWS = 10 };
 
-/* Gain of one query. */
+/* Gain of one query, or sum over the `n` queries of one document. */
 struct gain {
     double of[METRICS];
+    size_t n;
 };
 
 static struct gain metrics_of(uint32_t rank)
 {
-    if (rank > 10) return (struct gain){ { 0 } };
-    return (struct gain){ { 1, 1 / (double)rank, 1 / log2(1 + (double)rank) } };
+    if (rank > 10) return (struct gain){ .n = 1 };
+    return (struct gain){ { 1, 1 / (double)rank, 1 / log2(1 + (double)rank) }, 1 };
 }
 
 static int by_value(const void *pa, const void *pb)
@@ -49,14 +51,15 @@ static void draw_means(
     struct rng rng;
     rng_init(&rng, seed);
     for (size_t r = 0; r < resamples; r++) {
-        struct gain sum = { { 0 } };
+        struct gain sum = { .n = 0 };
         for (size_t i = 0; i < n; i++) {
             const struct gain *g = &gains[rng_below(&rng, n)];
             for (size_t m = 0; m < METRICS; m++)
                 sum.of[m] += g->of[m];
+            sum.n += g->n;
         }
         for (size_t m = 0; m < METRICS; m++)
-            means[m * resamples + r] = sum.of[m] / (double)n;
+            means[m * resamples + r] = sum.of[m] / (double)sum.n;
     }
 }
 
@@ -70,10 +73,13 @@ static enum err_code intervals(const struct gain *gains, size_t n, double tail,
     draw_means(gains, n, resamples, o->seed, means);
     for (size_t m = 0; m < METRICS; m++) {
         double *of = means + m * resamples, sum = 0;
+        size_t queries = 0;
         qsort(of, resamples, sizeof *of, by_value);
-        for (size_t i = 0; i < n; i++)
+        for (size_t i = 0; i < n; i++) {
             sum += gains[i].of[m];
-        ret[m].mean = sum / (double)n;
+            queries += gains[i].n;
+        }
+        ret[m].mean = sum / (double)queries;
         ret[m].low = quantile(of, resamples, tail);
         ret[m].high = quantile(of, resamples, 1 - tail);
     }
@@ -95,6 +101,11 @@ double gate_anchor_floor(double anchor_before, const struct gate_options *o)
     return fmax(anchor_before, o->anchor_base) - o->anchor_fall_max;
 }
 
+static bool few_documents(const struct gate_report *r)
+{
+    return r->documents < r->before.queries && r->documents < GATE_DOCUMENTS_MIN;
+}
+
 static void explain(struct gate_report *r, const struct gate_options *o, double tail)
 {
     const struct gate_gain *g = r->by_mrr ? &r->mrr_at_10 : &r->recall_at_10;
@@ -105,6 +116,13 @@ static void explain(struct gate_report *r, const struct gate_options *o, double 
     if (best > r->anchor_before) snprintf(from, sizeof from, " from %.3f", best);
     if (g->low > 0 && r->sign_p > tail)
         snprintf(sign, sizeof sign, " but only %zu got better and %zu worse,", r->up, r->down);
+    if (few_documents(r)) {
+        snprintf(r->why, sizeof r->why,
+            "too few to judge by: %zu held-out queries have only %zu different answers, at least "
+            "%d are needed",
+            r->before.queries, r->documents, GATE_DOCUMENTS_MIN);
+        return;
+    }
     snprintf(r->why, sizeof r->why,
         "%s: %s %.3f -> %.3f over %zu held-out queries, gain %+.3f, %.5g %% interval %+.3f to "
         "%+.3f,%s general sentences %.3f -> %.3f, allowed fall %.3g%s",
@@ -127,8 +145,8 @@ static void decide(struct gate_report *r, const struct gain *gains, size_t n, do
     r->sign_p = sign_test(r->up, r->down);
     /* Rounding of the difference is no fall. */
     r->vetoed = !(r->anchor_after >= r->anchor_floor - 1e-12);
-    r->promote =
-        !r->vetoed && r->sign_p <= tail && (r->by_mrr ? r->mrr_at_10.low : r->recall_at_10.low) > 0;
+    r->promote = !few_documents(r) && !r->vetoed && r->sign_p <= tail &&
+        (r->by_mrr ? r->mrr_at_10.low : r->recall_at_10.low) > 0;
 }
 
 static enum err_code options_check(const struct gate_options *o, struct err *e)
@@ -141,6 +159,31 @@ static enum err_code options_check(const struct gate_options *o, struct err *e)
             GATE_RESAMPLES_MAX);
     if (!(o->anchor_fall_max >= 0))
         return err_set(e, ERR_INVALID, "an allowed fall of %g is below 0", o->anchor_fall_max);
+    return ERR_OK;
+}
+
+/* Sums over the queries of each document, in the order of their first query. Returns how many. */
+static enum err_code gather(
+    struct gain *gains, size_t n, const size_t *documents, size_t *ret_n, struct err *e)
+{
+    size_t last = 0, m = 0;
+    for (size_t i = 0; i < n; i++)
+        if (documents[i] > last) last = documents[i];
+    AUTO_FREE size_t *place = mem_zalloc(last + 1, sizeof *place); /* + 1; 0: not met yet */
+    if (!place) return err_set(e, ERR_NOMEM, "no memory for %zu documents", last + 1);
+    for (size_t i = 0; i < n; i++) {
+        struct gain g = gains[i];
+        size_t *at = &place[documents[i]];
+        if (*at == 0) {
+            *at = ++m;
+            gains[m - 1] = g;
+            continue;
+        }
+        for (size_t k = 0; k < METRICS; k++)
+            gains[*at - 1].of[k] += g.of[k];
+        gains[*at - 1].n++;
+    }
+    *ret_n = m;
     return ERR_OK;
 }
 
@@ -162,16 +205,19 @@ enum err_code gate_judge(const uint32_t *ranks_before, const uint32_t *ranks_aft
         struct gain before = metrics_of(ranks_before[i]), after = metrics_of(ranks_after[i]);
         for (size_t m = 0; m < METRICS; m++)
             gains[i].of[m] = after.of[m] - before.of[m];
+        gains[i].n = 1;
     }
+    r.documents = n;
+    if (o->documents) TRY(gather(gains, n, o->documents, &r.documents, e));
     rank_retrieval_mean(ranks_before, n, &r.before);
     rank_retrieval_mean(ranks_after, n, &r.after);
-    TRY(intervals(gains, n, tail, o, gain, e));
+    TRY(intervals(gains, r.documents, tail, o, gain, e));
     r.recall_at_10 = gain[RECALL];
     r.mrr_at_10 = gain[MRR];
     r.ndcg_at_10 = gain[NDCG];
     r.level = 1 - 2 * tail;
     r.anchor_floor = gate_anchor_floor(anchor_before, o);
-    decide(&r, gains, n, tail);
+    decide(&r, gains, r.documents, tail);
     explain(&r, o, tail);
     *ret = r;
     return ERR_OK;

@@ -29,7 +29,7 @@
 #include <stdint.h>
 
 #define GATE_CEILING 0.98
-enum { GATE_WHY_BYTES = 320, GATE_RESAMPLES_MAX = 200000 };
+enum { GATE_WHY_BYTES = 320, GATE_DOCUMENTS_MIN = 30, GATE_RESAMPLES_MAX = 200000 };
 
 struct gate_options {
     double alpha; /* chance of ever promoting what is no better; 0 < alpha ≤ 0.5 */
@@ -41,6 +41,10 @@ struct gate_options {
     /* The figure of the model that learning began from, so that many small falls do not add up: the fall
      * is counted from the better of it and the incumbent. -1: the incumbent is that model. */
     double anchor_base;
+    /* [n] which document answers each query, or NULL: each has one of its own. Queries of one document rise and fall
+     * together: they are drawn together, count once in the sign test, and with fewer than GATE_DOCUMENTS_MIN
+     * documents for more queries nothing is promoted. */
+    const size_t *documents;
 };
 #define GATE_OPTIONS_DEFAULTS                                                                      \
     {                                                                                              \
@@ -54,9 +58,10 @@ struct gate_gain {
 struct gate_report {
     struct rank_retrieval before, after;
     struct gate_gain recall_at_10, mrr_at_10, ndcg_at_10;
-    double level;                       /* of the intervals: 0.95 */
-    size_t up, down;                    /* queries that got better, worse, in what was to gain */
-    double sign_p;                      /* of the sign test on them, one-sided */
+    double level;     /* of the intervals: 0.95 */
+    size_t documents; /* that answer the queries */
+    size_t up, down;  /* queries (documents) that got better, worse, in what was to gain */
+    double sign_p;    /* of the sign test on them, one-sided */
     double anchor_before, anchor_after; /* Spearman on general sentences */
     double anchor_floor;                /* the least that is no veto */
     bool by_mrr;                        /* recall@10 was at its ceiling */

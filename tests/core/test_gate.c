@@ -204,6 +204,45 @@ START_TEST(later_tests_are_stricter)
 }
 END_TEST
 
+/* Queries with one answer rise and fall together: 50 for each of 20 documents are 20 coins, not 1,000. */
+START_TEST(queries_of_one_document_count_together)
+{
+    enum { N = 1000 };
+    static uint32_t from[N], to[N];
+    static size_t documents[N];
+    struct gate_options o = defaults;
+    struct gate_report r;
+    o.documents = documents;
+    for (size_t i = 0; i < N; i++) {
+        from[i] = 11;
+        to[i] = i % 40 < 4 ? 1 : 11; /* with 40 documents: 4 of them got better, 100 queries */
+        documents[i] = i % 40;
+    }
+    ck_assert_ok(gate_judge(from, to, N, 0.8, 0.8, &o, &r, NULL), NULL);
+    ck_assert(!r.promote && r.documents == 40 && r.up == 4 && r.down == 0);
+    ck_assert_double_eq_tol(r.recall_at_10.mean, 0.1, 1e-12);
+    ck_assert_double_lt(r.recall_at_10.low, 0.03);
+    o.documents = NULL;
+    ck_assert_ok(gate_judge(from, to, N, 0.8, 0.8, &o, &r, NULL), NULL);
+    ck_assert(r.promote && r.up == 100); /* what it would have said */
+    o.documents = documents;
+    for (size_t i = 0; i < N; i++)
+        to[i] = i % 40 < 20 ? 1 : 11;
+    ck_assert_ok(gate_judge(from, to, N, 0.8, 0.8, &o, &r, NULL), NULL);
+    ck_assert(r.promote && r.up == 20);
+    for (size_t i = 0; i < N; i++) {
+        documents[i] = i % 29;
+        to[i] = 1;
+    }
+    ck_assert_ok(gate_judge(from, to, N, 0.8, 0.8, &o, &r, NULL), NULL);
+    ck_assert(!r.promote && strstr(r.why, "too few") != NULL);
+    for (size_t i = 0; i < N; i++)
+        documents[i] = N - 1 - i; /* each its own: as without */
+    ck_assert_ok(gate_judge(from, to, N, 0.8, 0.8, &o, &r, NULL), NULL);
+    ck_assert(r.promote && r.documents == N);
+}
+END_TEST
+
 START_TEST(refuses)
 {
     struct gate_report r = { .up = 9 };
@@ -291,6 +330,7 @@ TEST_SUITE(gate)
     tcase_add_test(tc, veto_by_general_sentences);
     tcase_add_test(tc, small_falls_do_not_add_up);
     tcase_add_test(tc, later_tests_are_stricter);
+    tcase_add_test(tc, queries_of_one_document_count_together);
     tcase_add_test(tc, refuses);
     tcase_add_test(tc, same_seed_same_word);
     tcase_add_test(tc, errs_as_often_as_it_says);
