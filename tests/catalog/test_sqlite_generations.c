@@ -131,7 +131,7 @@ START_TEST(pages_of_long_texts_are_short)
     fixture_open(&f);
     memset(text, 'x', TEXT);
     for (int i = 0; i < ITEMS; i++) {
-        char key[8];
+        char key[16];
         snprintf(key, sizeof key, "k%d", i);
         fixture_put(&f, key, text, "{}", 1);
     }
