@@ -27,6 +27,11 @@ struct retrain_spec {
     enum run_promote promote;
 };
 
+/** "queued", "running", …: as the API and the log say it. */
+const char *run_status_name(enum run_status s);
+/** "train", "promote", "rollback" */
+const char *run_kind_name(enum run_kind k);
+
 enum run_action { RUN_DO_RETRAIN, RUN_DO_CANCEL, RUN_DO_PROMOTE, RUN_DO_ROLLBACK };
 struct run_op {
     struct engine_op op;

@@ -98,7 +98,7 @@ static void promote_run(
         runs__show(r, entry, row);
         (void)runs__save(r, row, NULL);
         LOG(INFO, "promotion_started", F_INT("run", row->id),
-            F_STR("kind", runs__kind_name(row->kind)), F_INT("version", row->to_version));
+            F_STR("kind", run_kind_name(row->kind)), F_INT("version", row->to_version));
         if (promote(r, entry, row, &rep, &why) == ERR_OK) why = ERR_INIT;
     } else {
         (void)err_set(&why, ERR_CANCELLED, "cancelled before it began");

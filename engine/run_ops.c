@@ -233,7 +233,7 @@ static void insert_run(struct run_state *s)
         engine__finish(&op->op, &e);
         return;
     }
-    LOG(INFO, "run_queued", F_INT("run", s->row.id), F_STR("kind", runs__kind_name(s->row.kind)),
+    LOG(INFO, "run_queued", F_INT("run", s->row.id), F_STR("kind", run_kind_name(s->row.kind)),
         F_STR("collection", s->base.col->row.name.p), F_INT("from_version", s->row.from_version),
         F_INT("to_version", s->row.to_version));
     *s->entry = (struct run_entry){ .id = s->row.id,
@@ -300,7 +300,7 @@ static enum err_code cancel(struct engine *g, struct run_op *op, struct err *e)
     if (!entry) {
         TRY(catalog_run_get(g->catalog, op->run, op->op.arena, &op->info, e));
         return err_set(e, ERR_CONFLICT, "run %lld has ended: %s", (long long)op->run,
-            runs__status_name(op->info.status));
+            run_status_name(op->info.status));
     }
     if (taken) {
         enum err_code code = end_taken(g, entry, e);

@@ -24,7 +24,7 @@ struct runs_tuning runs__tuning = {
 static struct metric runs_total = METRIC_COUNTER("kindred_runs_total", "Runs that ended.");
 static struct metric runs_open = METRIC_GAUGE("kindred_runs_open", "Runs that have not ended.");
 
-const char *runs__status_name(enum run_status s)
+const char *run_status_name(enum run_status s)
 {
     static const char *const names[] = {
         [RUN_QUEUED] = "queued",
@@ -39,7 +39,7 @@ const char *runs__status_name(enum run_status s)
     return names[s];
 }
 
-const char *runs__kind_name(enum run_kind k)
+const char *run_kind_name(enum run_kind k)
 {
     static const char *const names[] = {
         [RUN_TRAIN] = "train",
@@ -321,8 +321,8 @@ bool runs__read_row(
 static void note_end(const struct catalog_run *row)
 {
     char labels[64];
-    (void)snprintf(labels, sizeof labels, "kind=\"%s\",status=\"%s\"", runs__kind_name(row->kind),
-        runs__status_name(row->status));
+    (void)snprintf(labels, sizeof labels, "kind=\"%s\",status=\"%s\"", run_kind_name(row->kind),
+        run_status_name(row->status));
     metric_add(&runs_total, labels, 1);
     char why[ERR_MSG_BYTES];
     const struct str said = row->error.n ? row->error : row->decision;
@@ -330,7 +330,7 @@ static void note_end(const struct catalog_run *row)
     char name[CATALOG_NAME_MAX + 1];
     (void)snprintf(name, sizeof name, "%.*s", STR_ARG(row->collection));
     LOG(INFO, "run_ended", F_INT("run", row->id), F_STR("collection", name),
-        F_STR("kind", runs__kind_name(row->kind)), F_STR("status", runs__status_name(row->status)),
+        F_STR("kind", run_kind_name(row->kind)), F_STR("status", run_status_name(row->status)),
         F_INT("to_version", row->to_version), F_STR("why", why),
         F_NUM("seconds", (double)(row->finished_ms - row->created_ms) / 1000));
 }

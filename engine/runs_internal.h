@@ -126,5 +126,3 @@ void runs__promoter_main(void *arg); /* promoter_thread.c */
 void runs__sweep(struct runs *r);
 /** The folder of a run that is final now. */
 void runs__tidy(struct runs *r, const struct catalog_run *row);
-const char *runs__status_name(enum run_status s);
-const char *runs__kind_name(enum run_kind k);

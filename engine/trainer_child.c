@@ -126,7 +126,7 @@ static void take_phase(struct follow *f, enum run_status phase)
     f->ret->progressed = true;
     runs__show(f->r, f->entry, f->row);
     save(f, time_mono_ns());
-    LOG(INFO, "run_phase", F_INT("run", f->row->id), F_STR("status", runs__status_name(phase)));
+    LOG(INFO, "run_phase", F_INT("run", f->row->id), F_STR("status", run_status_name(phase)));
 }
 
 static void take_progress(struct follow *f, const struct run_line *line)

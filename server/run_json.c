@@ -4,21 +4,6 @@
 
 #include <string.h>
 
-static const char *const status_names[] = {
-    [RUN_QUEUED] = "queued",
-    [RUN_RUNNING] = "running",
-    [RUN_EVALUATING] = "evaluating",
-    [RUN_PROMOTING] = "promoting",
-    [RUN_SUCCEEDED] = "succeeded",
-    [RUN_REJECTED] = "rejected",
-    [RUN_FAILED] = "failed",
-    [RUN_CANCELLED] = "cancelled",
-};
-static const char *const kind_names[] = {
-    [RUN_TRAIN] = "train",
-    [RUN_PROMOTE] = "promote",
-    [RUN_ROLLBACK] = "rollback",
-};
 static const char *const promote_names[] = {
     [PROMOTE_AUTO] = "auto",
     [PROMOTE_NEVER] = "never",
@@ -30,11 +15,6 @@ static const char *const version_names[] = {
     [VERSION_RETIRED] = "retired",
     [VERSION_REMOVED] = "removed",
 };
-
-const char *run_status_name(enum run_status s)
-{
-    return status_names[s];
-}
 
 static void write_text(struct json_write *w, const char *key, struct str s)
 {
@@ -133,9 +113,9 @@ void run_json(struct json_write *w, const struct catalog_run *r, double progress
     json_write_key(w, "run");
     json_write_i64(w, r->id);
     json_write_key(w, "kind");
-    json_write_z(w, kind_names[r->kind]);
+    json_write_z(w, run_kind_name(r->kind));
     json_write_key(w, "status");
-    json_write_z(w, status_names[r->status]);
+    json_write_z(w, run_status_name(r->status));
     json_write_key(w, "collection");
     json_write_str(w, r->collection);
     json_write_key(w, "progress");
@@ -170,7 +150,7 @@ void run_json_progress(struct json_write *w, int64_t run, const struct run_progr
     json_write_key(w, "run");
     json_write_i64(w, run);
     json_write_key(w, "status");
-    json_write_z(w, status_names[p->status]);
+    json_write_z(w, run_status_name(p->status));
     json_write_key(w, "progress");
     json_write_f64(w, p->progress);
     json_write_key(w, "step");

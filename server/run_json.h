@@ -9,8 +9,6 @@
 #include "engine/learn.h"
 #include "server/json_write.h"
 
-/** "queued", "running", … */
-const char *run_status_name(enum run_status s);
 /** {"before": {"recall_at_10": …}, …}: the name's first part is the group. Sorted by name, as the catalog gives
  * them. */
 void run_json_metrics(struct json_write *w, const struct run_metric *m, size_t n);

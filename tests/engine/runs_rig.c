@@ -118,10 +118,10 @@ void rig_wait_status(struct rig *r, int64_t run, enum run_status want)
         /* Final: gone from memory too. */
         if (row.status == want && run_is_final(want) == !engine_run_progress(r->g, run, &p)) return;
         ck_assert_msg(!run_is_final(row.status) || row.status == want,
-            "run %lld is %s, not %s: %.*s%.*s", (long long)run, runs__status_name(row.status),
-            runs__status_name(want), STR_ARG(row.error), STR_ARG(row.decision));
+            "run %lld is %s, not %s: %.*s%.*s", (long long)run, run_status_name(row.status),
+            run_status_name(want), STR_ARG(row.error), STR_ARG(row.decision));
         ck_assert_msg(time_mono_ns() < until, "run %lld is still %s, not %s", (long long)run,
-            runs__status_name(row.status), runs__status_name(want));
+            run_status_name(row.status), run_status_name(want));
         sleep_a_little();
     }
 }
