@@ -171,7 +171,7 @@ static enum err_code parameter_size(const char *model_dir, double *ret, struct e
     struct trainable *t;
     double sum = 0, n = 0;
 
-    TRY(trainable_open(model_dir, &t, e));
+    TRY(trainable_open(model_dir, NULL, &t, e));
     for (size_t i = 0; i < trainable_state_count(t); i++) {
         struct safetensor_out out;
         trainable_state_get(t, i, &out);

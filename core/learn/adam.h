@@ -24,6 +24,15 @@ void adam_step_rows(real_t *restrict table, real_t *restrict m, real_t *restrict
     const uint32_t *restrict rows, const real_t *restrict drows, size_t U, size_t D, int64_t step,
     double rate, const struct adam_options *o);
 
+/**
+ * One AdamW step over n parameters that all have gradients: decoupled decay w -= rate * decay * w, then Adam with the
+ * bias of both moments corrected before eps is added, as PyTorch's AdamW does. step counts from 1.
+ * Source: Loshchilov & Hutter 2019, Algorithm 2.
+ */
+void adamw_step(real_t *restrict w, real_t *restrict m, real_t *restrict v,
+    const real_t *restrict g, size_t n, int64_t step, double rate, double decay,
+    const struct adam_options *o);
+
 /** Learning rate of step 0 … steps-1: linear from 0 over the first `warmup` steps, then a half cosine from
  * `peak` to `peak * floor`. */
 double schedule_rate(int64_t step, int64_t steps, int64_t warmup, double peak, double floor);

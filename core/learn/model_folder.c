@@ -68,7 +68,9 @@ static enum err_code copy_entry(
 {
     char source[PATH_MAX], target[PATH_MAX];
     struct stat st;
-    if (name[0] == '.' || is_weights(name) || strcasecmp(name, "README.md") == 0) return ERR_OK;
+    if (name[0] == '.' || is_weights(name) || strcasecmp(name, "README.md") == 0 ||
+        strcmp(name, "SHA256SUMS") == 0)
+        return ERR_OK;
     TRY(join(source, from, name, e));
     TRY(join(target, to, name, e));
     if (stat(source, &st) != 0) return err_errno(e, ERR_IO, errno, "cannot read %s", source);
@@ -153,10 +155,10 @@ enum err_code model_folder_free_name(const char *to_dir, struct err *e)
 }
 
 enum err_code model_folder_make(const char *from_dir, const char *to_dir,
-    enum err_code (*write_weights)(const void *arg, const char *path, struct err *e),
+    enum err_code (*write_weights)(const void *arg, const char *dir, struct err *e),
     const void *arg, struct err *e)
 {
-    char parent[PATH_MAX], work[PATH_MAX], weights[PATH_MAX];
+    char parent[PATH_MAX], work[PATH_MAX];
     const char *name;
     TRY(split(to_dir, parent, &name, e));
     TRY(model_folder_free_name(to_dir, e));
@@ -165,10 +167,9 @@ enum err_code model_folder_make(const char *from_dir, const char *to_dir,
     int n = snprintf(work, sizeof work, "%s.tmp-%ld", to_dir, (long)getpid());
     if (n < 0 || (size_t)n >= sizeof work)
         return err_set(e, ERR_LIMIT, "path too long: %s", to_dir);
-    TRY(join(weights, work, "model.safetensors", e));
 
     enum err_code code = copy_folder(from_dir, work, 0, e);
-    if (code == ERR_OK) code = write_weights(arg, weights, e);
+    if (code == ERR_OK) code = write_weights(arg, work, e);
     if (code == ERR_OK) code = model_folder_free_name(to_dir, e);
     if (code == ERR_OK && rename(work, to_dir) != 0)
         code = err_errno(e, ERR_IO, errno, "cannot rename %s to %s", work, to_dir);

@@ -4,11 +4,11 @@
  * gradient row of a token, `rows` lists the tokens that have one, and a step moves just these. Parameters and
  * moments of all other rows stay as they are.
  *
- * The moments start as zero pages that take no memory until a step writes to them, so a model that only
- * stands by as a parent costs its table alone.
+ * A model that only stands by as a parent (TRAIN_NONE) has its table alone.
  */
 #include "core/learn/trainable_ops.h"
 
+#include "base/fileio.h"
 #include "base/mem.h"
 #include "core/nn/bag.h"
 
@@ -47,26 +47,36 @@ static void train_free(void *model)
     mem_free(t);
 }
 
-static enum err_code train_open(const struct model_source *src, void **ret_model, struct err *e)
+static enum err_code room_to_learn(struct static_train *t, struct err *e)
 {
+    size_t n = t->table.n_rows, n_values = n * t->table.dim;
+    t->m = mem_zalloc(n_values, sizeof *t->m);
+    t->v = mem_zalloc(n_values, sizeof *t->v);
+    t->slot = mem_alloc(n, sizeof *t->slot);
+    t->rows = mem_alloc(n, sizeof *t->rows);
+    if (!t->m || !t->v || !t->slot || !t->rows)
+        return err_set(e, ERR_NOMEM, "no memory to train a table of %zu values", n_values);
+    memset(t->slot, 0xFF, n * sizeof *t->slot);
+    return ERR_OK;
+}
+
+static enum err_code train_open(const struct model_source *src, const struct trainable_options *o,
+    void **ret_model, enum train_method *ret_method, struct err *e)
+{
+    if (o->method != TRAIN_AUTO && o->method != TRAIN_FULL && o->method != TRAIN_NONE)
+        return err_set(e, ERR_UNPROCESSABLE,
+            "a static encoder is trained whole, method %s is not for it",
+            train_method_name(o->method));
     struct static_train *t = mem_zalloc(1, sizeof *t);
     if (!t) return err_set(e, ERR_NOMEM, "no memory for the model");
     enum err_code code = static_encoder_table(src, &t->table, e);
-    if (code == ERR_OK) {
-        size_t n = t->table.n_rows, n_values = n * t->table.dim;
-        t->m = mem_zalloc(n_values, sizeof *t->m);
-        t->v = mem_zalloc(n_values, sizeof *t->v);
-        t->slot = mem_alloc(n, sizeof *t->slot);
-        t->rows = mem_alloc(n, sizeof *t->rows);
-        if (!t->m || !t->v || !t->slot || !t->rows)
-            code = err_set(e, ERR_NOMEM, "no memory to train a table of %zu values", n_values);
-    }
+    if (code == ERR_OK && o->method != TRAIN_NONE) code = room_to_learn(t, e);
     if (code != ERR_OK) {
         train_free(t);
         return code;
     }
-    memset(t->slot, 0xFF, t->table.n_rows * sizeof *t->slot);
     *ret_model = t;
+    *ret_method = o->method == TRAIN_NONE ? TRAIN_NONE : TRAIN_FULL;
     return ERR_OK;
 }
 
@@ -133,8 +143,9 @@ static enum err_code act_room(
 }
 
 static enum err_code train_forward(
-    const void *model, void *act, const struct packed_batch *b, float *out, struct err *e)
+    void *model, void *act, const struct packed_batch *b, uint64_t seed, float *out, struct err *e)
 {
+    (void)seed;
     const struct static_train *t = model;
     struct static_activations *a = act;
     size_t n_ids = b->starts[b->count], dim = t->table.dim;
@@ -212,18 +223,19 @@ static bool train_state(const void *model, size_t i, struct safetensor_out *ret)
     const struct static_train *t = model;
     const char *const names[] = { "table", "adam.m", "adam.v" };
     const float *const data[] = { t->table.rows, t->m, t->v };
-    if (i >= sizeof names / sizeof *names) return false;
+    if (i >= sizeof names / sizeof *names || !data[i]) return false;
     *ret = (struct safetensor_out){ names[i], DTYPE_F32, 2, { t->table.n_rows, t->table.dim },
         data[i] };
     return true;
 }
 
-static enum err_code train_write_weights(const void *model, const char *path, struct err *e)
+static enum err_code train_write_weights(const void *model, const char *dir, struct err *e)
 {
     const struct static_table *t = &((const struct static_train *)model)->table;
     const float largest = 65504.0F; /* of binary16 */
+    AUTO_FREE char *path = path_join(dir, "model.safetensors");
     AUTO_FREE uint16_t *half = mem_alloc(t->n_rows * t->dim, sizeof *half);
-    if (!half) return err_set(e, ERR_NOMEM, "no memory to write the model");
+    if (!path || !half) return err_set(e, ERR_NOMEM, "no memory to write the model");
     for (size_t i = 0; i < t->n_rows * t->dim; i++) {
         if (!isfinite(t->rows[i]))
             return err_set(e, ERR_UNPROCESSABLE,

@@ -154,7 +154,7 @@ static enum err_code gather_pairs(struct train_batch *b, const struct train_rows
 }
 
 /* A text's tokens without some; one that would lose all keeps one of them. */
-static size_t drop_tokens(
+static size_t drop_some(
     uint32_t *restrict out, const uint32_t *restrict ids, size_t n, double share, struct rng *rng)
 {
     size_t kept = 0;
@@ -164,6 +164,20 @@ static size_t drop_tokens(
     }
     if (kept == 0) out[kept++] = ids[rng_below(rng, n)];
     return kept;
+}
+
+static size_t drop_tokens(uint32_t *restrict out, const uint32_t *restrict ids, size_t n,
+    const struct train_draw *draw, struct rng *rng)
+{
+    if (!draw->keep_ends) return drop_some(out, ids, n, draw->token_dropout, rng);
+    if (n < 3) {
+        memcpy(out, ids, n * sizeof *ids);
+        return n;
+    }
+    size_t kept = drop_some(out + 1, ids + 1, n - 2, draw->token_dropout, rng);
+    out[0] = ids[0];
+    out[kept + 1] = ids[n - 1];
+    return kept + 2;
 }
 
 static enum err_code pack(
@@ -181,7 +195,7 @@ static enum err_code pack(
         starts[i] = n_packed;
         whole[i] = n_whole;
         if (draw->token_dropout > 0) {
-            n_packed += drop_tokens(b->ids + n_packed, ids, len, draw->token_dropout, rng);
+            n_packed += drop_tokens(b->ids + n_packed, ids, len, draw, rng);
         } else {
             memcpy(b->ids + n_packed, ids, len * sizeof *ids);
             n_packed += len;

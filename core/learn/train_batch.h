@@ -41,6 +41,8 @@ struct train_draw {
     size_t batch;         /* rows, before rows drawn twice are counted once; ≥ 1 */
     double token_dropout; /* share of a text's tokens left out; one stays always */
     bool whole;           /* fill train_batch.whole, too */
+    bool
+        keep_ends; /* the first and the last token stay: they are the tokenizer's, not the text's */
 };
 
 /** data is borrowed until train_batch_done. NOMEM. */

@@ -1,6 +1,7 @@
 /* Anchors and candidates go through the model as one batch, so a token on both sides has one gradient. */
 #include "core/learn/train_step.h"
 
+#include "base/map.h"
 #include "base/mem.h"
 #include "core/learn/loss.h"
 #include "core/nn/gemm.h"
@@ -24,6 +25,15 @@ struct train_step {
     struct floats sims;                  /* [N, M] parent's cosines */
     bool *masked;                        /* [N, M] */
     size_t masked_cap;
+    struct parent_cache {
+        float *rows; /* [texts of the data, D]; NULL: not kept */
+        bool *has;   /* [texts of the data] */
+        bool tried;
+        struct floats fresh;      /* [texts that are new, D] */
+        uint32_t *ids;            /* their tokens */
+        size_t *starts, *numbers; /* where each begins, which of the batch's it is */
+        size_t ids_cap, texts_cap;
+    } cache;
 };
 
 void train_step_free(struct train_step *s)
@@ -38,6 +48,12 @@ void train_step_free(struct train_step *s)
     mem_free(s->saved.p);
     mem_free(s->sims.p);
     mem_free(s->masked);
+    mem_free(s->cache.rows);
+    mem_free(s->cache.has);
+    mem_free(s->cache.fresh.p);
+    mem_free(s->cache.ids);
+    mem_free(s->cache.starts);
+    mem_free(s->cache.numbers);
     mem_free(s);
 }
 
@@ -46,12 +62,20 @@ bool train_step_wants_whole(const struct train_step *s)
     return s->parent != NULL;
 }
 
+static enum err_code open_parent(struct train_step *s, struct err *e)
+{
+    struct trainable_options o = s->o->model;
+    o.method = TRAIN_NONE;
+    o.threads = s->o->threads;
+    return trainable_open(s->o->model_dir, &o, &s->parent, e);
+}
+
 static enum err_code set_up(struct train_step *s, struct err *e)
 {
     const struct trainer_options *o = s->o;
     TRY(activations_new(s->model, &s->act, e));
     if (o->n_pairs == 0 || (o->anchor_weight <= 0 && o->mask_above >= 1)) return ERR_OK;
-    TRY(trainable_open(o->model_dir, &s->parent, e));
+    TRY(open_parent(s, e));
     return activations_new(s->parent, &s->parent_act, e);
 }
 
@@ -83,16 +107,101 @@ static enum err_code room(struct floats *f, size_t n, struct err *e)
     return ERR_OK;
 }
 
-static enum err_code forward(struct train_step *s, const struct train_batch *b, struct err *e)
+/* ---- the parent's vectors: they never change, so a text's is made once where memory allows ---- */
+
+static void cache_begin(struct train_step *s, const struct train_batch *b)
 {
+    struct parent_cache *c = &s->cache;
+    size_t n = b->data->texts.n, D = trainable_dimensions(s->parent), values, bytes;
+    if (c->tried) return;
+    c->tried = true;
+    if (!mem_mul(n, D, &values) || !mem_mul(values, sizeof *c->rows, &bytes) ||
+        bytes > s->o->model.memory_bytes / 4)
+        return;
+    c->rows = mem_alloc(values, sizeof *c->rows);
+    c->has = mem_zalloc(n, sizeof *c->has);
+    if (c->rows && c->has) return;
+    mem_free(c->rows); /* it can be done without */
+    c->rows = NULL;
+}
+
+static enum err_code cache_room(struct parent_cache *c, size_t texts, size_t ids, struct err *e)
+{
+    if (c->texts_cap < texts) {
+        mem_free(c->starts);
+        mem_free(c->numbers);
+        c->texts_cap = 0;
+        c->starts = mem_alloc(texts + 1, sizeof *c->starts);
+        c->numbers = mem_alloc(texts, sizeof *c->numbers);
+        if (!c->starts || !c->numbers) return err_set(e, ERR_NOMEM, "no memory for a step");
+        c->texts_cap = texts;
+    }
+    if (c->ids_cap < ids) {
+        mem_free(c->ids);
+        c->ids_cap = 0;
+        c->ids = mem_alloc(ids, sizeof *c->ids);
+        if (!c->ids) return err_set(e, ERR_NOMEM, "no memory for a step");
+        c->ids_cap = ids;
+    }
+    return ERR_OK;
+}
+
+static enum err_code cache_fill(struct train_step *s, const struct train_batch *b, struct err *e)
+{
+    struct parent_cache *c = &s->cache;
+    const struct packed_batch *w = &b->whole;
+    size_t D = trainable_dimensions(s->parent), n = 0, n_ids = 0;
+    TRY(cache_room(c, w->count, w->starts[w->count], e));
+    for (size_t i = 0; i < w->count; i++) {
+        size_t len = w->starts[i + 1] - w->starts[i];
+        if (c->has[b->texts[i]]) continue;
+        c->starts[n] = n_ids;
+        c->numbers[n++] = b->texts[i];
+        memcpy(c->ids + n_ids, w->ids + w->starts[i], len * sizeof *c->ids);
+        n_ids += len;
+        c->has[b->texts[i]] = true;
+    }
+    if (n == 0) return ERR_OK;
+    c->starts[n] = n_ids;
+    const struct packed_batch fresh = { c->ids, c->starts, n };
+    enum err_code code = room(&c->fresh, n * D, e);
+    if (code == ERR_OK)
+        code = trainable_forward(s->parent, s->parent_act, &fresh, 0, c->fresh.p, e);
+    for (size_t i = 0; i < n; i++) {
+        c->has[c->numbers[i]] = code == ERR_OK;
+        if (code == ERR_OK)
+            memcpy(c->rows + c->numbers[i] * D, c->fresh.p + i * D, D * sizeof *c->rows);
+    }
+    return code;
+}
+
+static enum err_code forward_parent(
+    struct train_step *s, const struct train_batch *b, struct err *e)
+{
+    size_t D = trainable_dimensions(s->parent);
+    TRY(room(&s->parent_out, b->n_texts * D, e));
+    cache_begin(s, b);
+    if (!s->cache.rows)
+        return trainable_forward(s->parent, s->parent_act, &b->whole, 0, s->parent_out.p, e);
+    TRY(cache_fill(s, b, e));
+    for (size_t i = 0; i < b->n_texts; i++)
+        memcpy(
+            s->parent_out.p + i * D, s->cache.rows + b->texts[i] * D, D * sizeof *s->parent_out.p);
+    return ERR_OK;
+}
+
+static enum err_code forward(
+    struct train_step *s, const struct train_batch *b, int64_t step, struct err *e)
+{
+    const uint64_t parts[] = { s->o->seed, (uint64_t)step };
+    uint64_t seed = s->o->model.dropout > 0 ? hash_bytes(parts, sizeof parts, 0) | 1 : 0;
     size_t n = b->n_texts * trainable_dimensions(s->model);
     TRY(room(&s->out, n, e));
     TRY(room(&s->dout, n, e));
     memset(s->dout.p, 0, n * sizeof *s->dout.p);
-    TRY(trainable_forward(s->model, s->act, &b->packed, s->out.p, e));
+    TRY(trainable_forward(s->model, s->act, &b->packed, seed, s->out.p, e));
     if (!b->whole.count || !s->parent) return ERR_OK;
-    TRY(room(&s->parent_out, n, e));
-    return trainable_forward(s->parent, s->parent_act, &b->whole, s->parent_out.p, e);
+    return forward_parent(s, b, e);
 }
 
 static enum err_code update(struct train_step *s, int64_t step, double rate, struct err *e)
@@ -168,7 +277,7 @@ enum err_code train_step_pairs(struct train_step *s, const struct train_batch *b
     size_t N = b->n, M = b->n_texts - N, D = trainable_dimensions(s->model);
     struct infonce_shape shape = { N, M, D, (float)o->temperature, o->symmetric };
     const bool *masked;
-    TRY(forward(s, b, e));
+    TRY(forward(s, b, step, e));
     TRY(make_mask(s, b, N, M, &masked, e));
     TRY(room(&s->saved, infonce_saved(&shape), e));
     const float *a = s->out.p, *c = s->out.p + N * D;
@@ -190,7 +299,7 @@ enum err_code train_step_taught(struct train_step *s, const struct train_batch *
 {
     size_t N = b->n, D = trainable_dimensions(s->model), T = b->teacher_dim;
     float temperature = (float)s->o->temperature;
-    TRY(forward(s, b, e));
+    TRY(forward(s, b, step, e));
     TRY(room(&s->saved, distill_saved(N, D, T), e));
     double loss = (double)distill_forward(s->saved.p, s->out.p, b->teacher, N, D, T, temperature);
     TRY(check_loss(loss, step, e));

@@ -12,11 +12,16 @@
 struct trainable_ops {
     const struct encoder_ops *encoder;
 
-    MUST_USE enum err_code (*open)(const struct model_source *src, void **ret_model, struct err *e);
+    /** o->method is one the caller asked for, or AUTO; *ret_method: the one in use. UNPROCESSABLE: not this one. */
+    MUST_USE enum err_code (*open)(const struct model_source *src,
+        const struct trainable_options *o, void **ret_model, enum train_method *ret_method,
+        struct err *e);
     /** Accepts NULL. */
     void (*free)(void *model);
     size_t (*dimensions)(const void *model);
-    /** Has the token a vector? */
+    /** Longest text in tokens. May be NULL: what the configuration says. */
+    size_t (*max_tokens)(const void *model);
+    /** Has the token a vector of its own, so that there is something to learn? */
     bool (*has_vector)(const void *model, uint32_t id);
 
     /** NULL: no memory. */
@@ -24,15 +29,20 @@ struct trainable_ops {
     /** Accepts NULL. */
     void (*activations_free)(void *act);
     /* As the functions of trainable.h. */
-    MUST_USE enum err_code (*forward)(
-        const void *model, void *act, const struct packed_batch *b, float *out, struct err *e);
+    MUST_USE enum err_code (*forward)(void *model, void *act, const struct packed_batch *b,
+        uint64_t seed, float *out, struct err *e);
     MUST_USE enum err_code (*backward)(void *model, void *act, const float *dout, struct err *e);
     void (*step)(void *model, int64_t step, double rate, const struct adam_options *o);
 
+    /** May be NULL: the caller has to know one. */
+    double (*default_rate)(const void *model);
+    /** Hash of what is frozen. May be NULL: nothing is. */
+    uint64_t (*frozen_hash)(const void *model);
     /** Tensor i of the state, parameters and moments; false: there are only i. */
     bool (*state)(const void *model, size_t i, struct safetensor_out *ret);
-    /** Write model.safetensors at path. UNPROCESSABLE: a parameter is not finite. */
-    MUST_USE enum err_code (*write_weights)(const void *model, const char *path, struct err *e);
+    /** Complete the folder `dir`, into which everything but weights was copied: write model.safetensors, and the files
+     * of modules that are new. UNPROCESSABLE: a parameter is not finite. */
+    MUST_USE enum err_code (*write_weights)(const void *model, const char *dir, struct err *e);
 };
 
 extern const struct trainable_ops static_train_ops;

@@ -33,7 +33,8 @@ struct run {
     char *checkpoint, *csv, *svg; /* paths */
     int lock_fd;
     uint64_t fingerprint;
-    bool resumed;
+    bool resumed, specials;
+    double token_dropout;  /* o's, or 0 */
     double checkpoint_due; /* by the clock */
 };
 
@@ -67,6 +68,17 @@ static enum err_code check_range(const char *name, double v, double low, double 
     return err_set(e, ERR_INVALID, "%s is %g, it must be from %g to %g", name, v, low, high);
 }
 
+static enum err_code check_model(const struct trainable_options *m, struct err *e)
+{
+    TRY(check_range("layers", (double)m->layers, 1, 1000, e));
+    TRY(check_range("rank", (double)m->rank, 1, 1024, e));
+    TRY(check_range("alpha", m->alpha, 1e-3, 1e6, e));
+    TRY(check_range("dropout", m->dropout, 0, 0.9, e));
+    TRY(check_range("weight_decay", m->weight_decay, 0, 1, e));
+    TRY(check_range("memory_bytes", (double)m->memory_bytes, 0, 1e18, e));
+    return check_range("clip", m->clip, 0, 1e6, e);
+}
+
 static enum err_code check_numbers(const struct trainer_options *o, struct err *e)
 {
     TRY(check_range("batch", (double)o->batch, 1, BATCH_MAX, e));
@@ -84,6 +96,7 @@ static enum err_code check_numbers(const struct trainer_options *o, struct err *
     TRY(check_range("mask_above", o->mask_above, -1, 1, e));
     TRY(check_range("row_cap", o->row_cap, 1, 1e18, e));
     TRY(check_range("row_power", o->row_power, 0, 1, e));
+    TRY(check_model(&o->model, e));
     TRY(check_range("threads", o->threads, 1, THREADS_MAX, e));
     TRY(check_range("checkpoint_seconds", o->checkpoint_seconds, 0, 1e9, e));
     return check_range("log_every", (double)o->log_every, 1, 1e9, e);
@@ -115,13 +128,15 @@ static uint64_t fingerprint_of(const struct run *r)
         o->rate, o->rate_floor, o->warmup, o->temperature, o->token_dropout, o->distill_share,
         o->anchor_weight, o->symmetric, o->mask_equal, o->mask_above, o->row_cap, o->row_power,
         (double)o->max_tokens, (double)o->n_pairs, (double)o->n_taught, (double)r->data->pair_rows,
-        (double)r->data->taught_rows };
+        (double)r->data->taught_rows, trainable_method(r->model), (double)o->model.layers,
+        (double)o->model.rank, o->model.alpha, o->model.dropout, o->model.weight_decay,
+        o->model.clip };
     uint64_t hash = hash_bytes(numbers, sizeof numbers, o->seed);
     for (size_t i = 0; i < o->n_pairs; i++)
         hash = hash_bytes(&o->pairs[i].weight, sizeof o->pairs[i].weight, hash);
     for (size_t i = 0; i < o->n_taught; i++)
         hash = hash_bytes(&o->taught[i].weight, sizeof o->taught[i].weight, hash);
-    const uint64_t parts[] = { hash, r->data->hash, trainable_hash(r->model) };
+    const uint64_t parts[] = { hash, r->data->hash, trainable_hash_all(r->model) };
     return hash_bytes(parts, sizeof parts, 0);
 }
 
@@ -157,10 +172,14 @@ static enum err_code load(struct run *r, struct err *e)
     const struct trainer_options *o = r->o;
     const struct train_files files = { o->pairs, o->taught, o->n_pairs, o->n_taught, o->row_cap,
         o->row_power, o->max_tokens };
-    TRY(trainable_open(o->model_dir, &r->model, e));
+    struct trainable_options model = o->model;
+    model.threads = o->threads;
+    TRY(trainable_open(o->model_dir, &model, &r->model, e));
     TRY(train_data_load(&files, r->model, &r->data, e));
     TRY(train_batch_init(&r->batch, r->data, e));
     TRY(train_step_new(o, r->model, &r->step, e));
+    r->token_dropout = trainable_keeps_texts(r->model) ? 0 : o->token_dropout;
+    r->specials = trainable_special_tokens(r->model);
     r->fingerprint = fingerprint_of(r);
     return ERR_OK;
 }
@@ -244,7 +263,7 @@ static enum err_code one_step(struct run *r, struct err *e)
     const struct trainer_options *o = r->o;
     struct train_state *s = &r->state;
     struct train_window *w = &s->window;
-    struct train_draw draw = { o->batch, o->token_dropout, false };
+    struct train_draw draw = { o->batch, r->token_dropout, false, r->specials };
     struct train_losses l = { NAN, NAN, NAN };
     double rate = rate_of(r, s->step), loss;
     bool distill =

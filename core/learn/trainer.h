@@ -26,6 +26,7 @@
 #pragma once
 
 #include "base/err.h"
+#include "core/learn/trainable.h"
 
 #include <signal.h>
 #include <stdbool.h>
@@ -61,7 +62,9 @@ struct trainer_options {
     double rate_floor; /* share of the peak at the end */
     double warmup;     /* share of the steps */
     double temperature;
-    double token_dropout; /* share of tokens left out of a text, never all */
+    double
+        token_dropout; /* share of tokens left out of a text, never all, and none that the tokenizer puts around
+                             it; 0 is used where trainable_keeps_texts */
     double distill_share; /* share of the steps that learn from taught texts */
     double anchor_weight; /* pull of both sides' vectors towards the parent's; 0: none */
     bool symmetric;
@@ -70,8 +73,9 @@ struct trainer_options {
         mask_above; /* nor are candidates whose cosine, by the parent, to the positive is above this; 1: off */
     double row_cap, row_power;
     uint64_t seed;
-    unsigned threads;  /* of matrix products */
-    size_t max_tokens; /* of a text while training; 0: the model's */
+    unsigned threads;               /* of matrix products, or that share a batch */
+    struct trainable_options model; /* its `threads` is not used, the one above is */
+    size_t max_tokens;              /* of a text while training; 0: the model's */
 
     double checkpoint_seconds;
     int64_t log_every;
@@ -88,7 +92,8 @@ struct trainer_options {
         .batch = 512, .epochs = 10, .min_steps = 200, .rate = 1e-3, .warmup = 0.05,                \
         .temperature = 0.05, .token_dropout = 0.1, .anchor_weight = 0.1, .symmetric = true,        \
         .mask_equal = true, .mask_above = 1, .row_cap = 60000, .row_power = 0.75, .seed = 1,       \
-        .threads = 1, .max_tokens = 256, .checkpoint_seconds = 20, .log_every = 20                 \
+        .threads = 1, .model = TRAINABLE_OPTIONS_DEFAULTS, .max_tokens = 256,                      \
+        .checkpoint_seconds = 20, .log_every = 20                                                  \
     }
 
 struct trainer_progress {

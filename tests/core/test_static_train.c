@@ -18,7 +18,7 @@ static struct activations *act;
 static void load(void)
 {
     struct err e = ERR_INIT;
-    ck_assert_ok(trainable_open(dir.path, &t, &e), &e);
+    ck_assert_ok(trainable_open(dir.path, NULL, &t, &e), &e);
     ck_assert_ok(activations_new(t, &act, &e), &e);
 }
 
@@ -62,7 +62,7 @@ static float *state(size_t i)
 static void forward(float *out)
 {
     struct err e = ERR_INIT;
-    ck_assert_ok(trainable_forward(t, act, &BATCH, out, &e), &e);
+    ck_assert_ok(trainable_forward(t, act, &BATCH, 0, out, &e), &e);
 }
 
 static void backward(const float *dout)
@@ -194,8 +194,8 @@ START_TEST(gradients_of_two_batches_add_up_and_a_step_clears_them)
         trainable_step(t, round, 0, &adam);
         memcpy(whole, state(1), sizeof whole);
         ck_assert_ok(activations_new(t, &other, &e), &e);
-        ck_assert_ok(trainable_forward(t, act, &first, out, &e), &e);
-        ck_assert_ok(trainable_forward(t, other, &rest, out + FIXTURE_DIM, &e), &e);
+        ck_assert_ok(trainable_forward(t, act, &first, 0, out, &e), &e);
+        ck_assert_ok(trainable_forward(t, other, &rest, 0, out + FIXTURE_DIM, &e), &e);
         ck_assert_ok(trainable_backward(t, act, dout, &e), &e);
         ck_assert_ok(trainable_backward(t, other, dout + FIXTURE_DIM, &e), &e);
         activations_free(other);
@@ -354,10 +354,34 @@ START_TEST(folders_that_cannot_be_trained)
 {
     struct err e = ERR_INIT;
     struct trainable *none = NULL;
-    ck_assert_err(trainable_open("/nonexistent", &none, &e), ERR_NOT_FOUND);
+    ck_assert_err(trainable_open("/nonexistent", NULL, &none, &e), ERR_NOT_FOUND);
     fixture_write(&dir, "config.json", "{\"model_type\":\"bert\"}");
-    ck_assert_err(trainable_open(dir.path, &none, &e), ERR_UNPROCESSABLE);
+    ck_assert_err(trainable_open(dir.path, NULL, &none, &e), ERR_UNPROCESSABLE);
     ck_assert_ptr_null(none);
+}
+END_TEST
+
+START_TEST(methods)
+{
+    struct err e = ERR_INIT;
+    struct trainable *other = NULL;
+    struct trainable_options o = TRAINABLE_OPTIONS_DEFAULTS;
+    const enum train_method parts[] = { TRAIN_LAST_LAYERS, TRAIN_LORA, TRAIN_ADAPTER };
+    for (size_t i = 0; i < 3; i++) {
+        o.method = parts[i];
+        ck_assert_err(trainable_open(dir.path, &o, &other, &e), ERR_UNPROCESSABLE);
+        ck_assert_ptr_nonnull(strstr(e.msg, "a static encoder is trained whole"));
+        ck_assert_ptr_nonnull(strstr(e.msg, train_method_name(parts[i])));
+    }
+    ck_assert_int_eq(trainable_method(t), TRAIN_FULL);
+    ck_assert(!trainable_keeps_texts(t));
+    ck_assert_ptr_null(train_method_name(TRAIN_NONE));
+    o.method = TRAIN_NONE;
+    ck_assert_ok(trainable_open(dir.path, &o, &other, &e), &e);
+    ck_assert_int_eq(trainable_method(other), TRAIN_NONE);
+    ck_assert(trainable_keeps_texts(other));
+    ck_assert_uint_eq(trainable_state_count(other), 1); /* no moments */
+    trainable_free(other);
 }
 END_TEST
 
@@ -368,9 +392,9 @@ static enum err_code train_a_little(void *arg)
     struct activations *a = NULL;
     float out[N_OUT];
     const struct adam_options adam = ADAM_OPTIONS_DEFAULTS;
-    enum err_code code = trainable_open(dir.path, &model, NULL);
+    enum err_code code = trainable_open(dir.path, NULL, &model, NULL);
     if (code == ERR_OK) code = activations_new(model, &a, NULL);
-    if (code == ERR_OK) code = trainable_forward(model, a, &BATCH, out, NULL);
+    if (code == ERR_OK) code = trainable_forward(model, a, &BATCH, 0, out, NULL);
     if (code == ERR_OK) code = trainable_backward(model, a, out, NULL);
     if (code == ERR_OK) trainable_step(model, 1, 1e-3, &adam);
     activations_free(a);
@@ -397,6 +421,7 @@ TEST_SUITE(static_train)
     tcase_add_test(tc, state_comes_back_to_the_bit);
     tcase_add_test(tc, exports_what_the_encoder_loads);
     tcase_add_test(tc, halves_saturate_and_what_is_not_finite_is_refused);
+    tcase_add_test(tc, methods);
     tcase_add_test(tc, folders_that_cannot_be_trained);
     suite_add_tcase(s, tc);
     TCase *oom = tcase_create("oom");

@@ -17,7 +17,7 @@ static void set_up(void)
 {
     struct err e = ERR_INIT;
     train_fixture_make(&f);
-    ck_assert_ok(trainable_open(f.model, &t, &e), &e);
+    ck_assert_ok(trainable_open(f.model, NULL, &t, &e), &e);
     c = (struct train_cursor){ .epoch_at = 0 };
     rng_init(&c.rng, 11);
 }
@@ -50,7 +50,7 @@ static void load_pairs(size_t n)
 static void draw_pairs(size_t batch, double dropout)
 {
     struct err e = ERR_INIT;
-    const struct train_draw draw = { batch, dropout, true };
+    const struct train_draw draw = { batch, dropout, true, false };
     ck_assert_ok(train_batch_pairs(&b, &draw, &c, &e), &e);
 }
 
@@ -84,6 +84,31 @@ START_TEST(an_epoch_takes_every_row_once)
         ck_assert_mem_eq(seen, want, sizeof want);
     }
     ck_assert_msg(first[0] != first[1], "the epochs have the same order");
+}
+END_TEST
+
+START_TEST(the_ends_stay_if_asked_to)
+{
+    struct err e = ERR_INIT;
+    size_t shorter = 0;
+    const struct train_file file = { f.pairs, NULL, 1 };
+    train_fixture_write(f.pairs,
+        "w1 w2 w3 w4 w5 w6 w7\tw8 w9 w10 w11 w12 w13 w14 w15\n"
+        "w16 w17 w18 w19 w20 w21\tw22\nw23 w24\tw25 w26 w27 w28 w29 w30\n");
+    load(&file, 1, NULL, 0);
+    const struct train_draw draw = { 3, 0.6, true, true };
+    ck_assert_ok(train_batch_pairs(&b, &draw, &c, &e), &e);
+    for (size_t i = 0; i < b.n_texts; i++) {
+        size_t n = b.packed.starts[i + 1] - b.packed.starts[i],
+               n_whole = b.whole.starts[i + 1] - b.whole.starts[i];
+        const uint32_t *ids = b.packed.ids + b.packed.starts[i],
+                       *whole = b.whole.ids + b.whole.starts[i];
+        ck_assert_uint_eq(ids[0], whole[0]);
+        ck_assert_uint_eq(ids[n - 1], whole[n_whole - 1]);
+        ck_assert_uint_ge(n, n_whole < 3 ? n_whole : 3);
+        shorter += n < n_whole;
+    }
+    ck_assert_uint_ge(shorter, 3);
 }
 END_TEST
 
@@ -202,7 +227,7 @@ START_TEST(taught_texts_come_with_their_vectors)
     struct err e = ERR_INIT;
     const float values[] = { 3, 4, 9, 9, 0, 2, -5, 0 };
     const struct train_file file = { f.taught, f.vectors, 1 };
-    const struct train_draw draw = { 50, 0, false };
+    const struct train_draw draw = { 50, 0, false, false };
     train_fixture_write(f.taught, "w1\nzzz\nw2\nw3\n");
     train_fixture_npy(f.vectors, values, 4, 2);
     load(NULL, 0, &file, 1);
@@ -222,6 +247,7 @@ TEST_SUITE(train_batch)
     TCase *tc = tcase_create("core");
     tcase_add_checked_fixture(tc, set_up, tear_down);
     tcase_add_test(tc, an_epoch_takes_every_row_once);
+    tcase_add_test(tc, the_ends_stay_if_asked_to);
     tcase_add_test(tc, batches_larger_than_the_file);
     tcase_add_test(tc, a_cursor_that_is_put_back_draws_the_same);
     tcase_add_test(tc, files_are_drawn_by_their_share_and_rows_once);

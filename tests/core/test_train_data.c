@@ -17,7 +17,7 @@ static void set_up(void)
 {
     struct err e = ERR_INIT;
     train_fixture_make(&f);
-    ck_assert_ok(trainable_open(f.model, &t, &e), &e);
+    ck_assert_ok(trainable_open(f.model, NULL, &t, &e), &e);
 }
 
 static void tear_down(void)

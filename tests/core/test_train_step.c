@@ -21,7 +21,7 @@ static void set_up(void)
 {
     struct err e = ERR_INIT;
     train_fixture_make(&f);
-    ck_assert_ok(trainable_open(f.model, &t, &e), &e);
+    ck_assert_ok(trainable_open(f.model, NULL, &t, &e), &e);
     c = (struct train_cursor){ .epoch_at = 0 };
     rng_init(&c.rng, 11);
     file = (struct train_file){ f.pairs, NULL, 1 };
@@ -58,7 +58,7 @@ static struct train_losses losses(void)
 {
     struct err e = ERR_INIT;
     struct train_losses l;
-    const struct train_draw draw = { 1000, 0, train_step_wants_whole(step) };
+    const struct train_draw draw = { 1000, 0, train_step_wants_whole(step), false };
     ck_assert_ok(train_batch_pairs(&b, &draw, &c, &e), &e);
     ck_assert_ok(train_step_pairs(step, &b, 1, 0, &l, &e), &e);
     return l;
@@ -90,7 +90,7 @@ static double cosine(const char *x, const char *y)
     ck_assert(tokenizer_id(trainable_tokenizer(t), str_from(x), &ids[0]));
     ck_assert(tokenizer_id(trainable_tokenizer(t), str_from(y), &ids[1]));
     ck_assert_ok(activations_new(t, &act, &e), &e);
-    ck_assert_ok(trainable_forward(t, act, &(struct packed_batch){ ids, starts, 2 }, v, &e), &e);
+    ck_assert_ok(trainable_forward(t, act, &(struct packed_batch){ ids, starts, 2 }, 0, v, &e), &e);
     activations_free(act);
     for (size_t i = 0; i < TRAIN_DIM; i++)
         sum += (double)v[i] * (double)v[TRAIN_DIM + i];
@@ -176,6 +176,11 @@ START_TEST(the_anchor_term_is_the_distance_to_the_parent)
         row[i] = -row[i];
     /* One of four vectors is turned around: cosine -1, distance 2. */
     ck_assert_double_eq_tol(losses().anchor, 0.5, 1e-5);
+    /* The same whether the parent's vectors are kept or made each time. */
+    double kept = losses().anchor;
+    o.model.memory_bytes = 0;
+    pair_loss("w1\tw2\nw3\tw4\n");
+    ck_assert_double_eq(losses().anchor, kept);
     o.anchor_weight = 0;
     pair_loss("w1\tw2\nw3\tw4\n");
     ck_assert(isnan(losses().anchor) && isnan(losses().distill));
@@ -195,7 +200,7 @@ START_TEST(the_anchor_term_holds_back)
         train_fixture_pairs(&f, 64, 9);
         load();
         for (int64_t k = 1; k <= 40; k++) {
-            const struct train_draw draw = { 64, 0, true };
+            const struct train_draw draw = { 64, 0, true, false };
             ck_assert_ok(train_batch_pairs(&b, &draw, &c, &e), &e);
             ck_assert_ok(train_step_pairs(step, &b, k, 0.02, &l, &e), &e);
         }
@@ -211,7 +216,7 @@ START_TEST(taught_texts_draw_near_the_teacher)
     struct train_losses l = { 0 };
     double first = 0;
     const struct train_file taught = { f.taught, f.vectors, 1 };
-    const struct train_draw draw = { 64, 0, false };
+    const struct train_draw draw = { 64, 0, false, false };
     train_fixture_taught(&f, 200, 8, 3);
     o.taught = &taught;
     o.n_taught = 1;
@@ -239,7 +244,7 @@ START_TEST(a_loss_that_is_not_finite_stops)
     for (size_t i = 0; i < table.dims[0]; i++)
         ((float *)(uintptr_t)table.data)[i * TRAIN_DIM] = NAN;
     uint64_t hash = trainable_hash(t);
-    const struct train_draw draw = { 10, 0, false };
+    const struct train_draw draw = { 10, 0, false, false };
     ck_assert_ok(train_batch_pairs(&b, &draw, &c, &e), &e);
     ck_assert_err(train_step_pairs(step, &b, 7, 1, &l, &e), ERR_UNPROCESSABLE);
     ck_assert_ptr_nonnull(strstr(e.msg, "step 7"));
