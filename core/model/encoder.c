@@ -31,20 +31,18 @@ struct encoder_workspace {
 };
 
 static enum err_code load_weights(struct encoder *enc, const struct model_config *config,
-    const char *dir, const struct vec_kernels *k, struct err *e)
+    const char *dir, const struct encoder_options *o, struct err *e)
 {
-    AUTO_FREE char *path = path_join(dir, "model.safetensors");
-    if (!path) return err_set(e, ERR_NOMEM, "no memory to load the model");
-    struct safetensors *weights = NULL;
-    TRY(safetensors_open(path, &weights, e));
-    struct model_source src = { dir, config, weights, enc->tokenizer, k };
+    struct weights *weights = NULL;
+    TRY(weights_open(dir, NULL, &weights, e));
+    struct model_source src = { dir, config, weights, enc->tokenizer, o->kernels, o->products };
     enum err_code code = enc->ops->load(&src, &enc->model, &enc->info, e);
-    safetensors_close(weights);
+    weights_close(weights);
     return code;
 }
 
 static enum err_code load_all(
-    struct encoder *enc, const char *dir, const struct vec_kernels *k, struct err *e)
+    struct encoder *enc, const char *dir, const struct encoder_options *o, struct err *e)
 {
     struct model_config config;
     if (!dir_exists(dir)) return err_set(e, ERR_NOT_FOUND, "no such model folder");
@@ -53,15 +51,15 @@ static enum err_code load_all(
     snprintf(enc->info.name, sizeof enc->info.name, "%s", config.name);
     snprintf(enc->info.architecture, sizeof enc->info.architecture, "%s", enc->ops->name);
     enc->info.max_tokens = config.max_tokens;
-    return load_weights(enc, &config, dir, k, e);
+    return load_weights(enc, &config, dir, o, e);
 }
 
-enum err_code encoder_load(
-    const char *model_dir, const struct vec_kernels *k, struct encoder **ret_enc, struct err *e)
+enum err_code encoder_open(
+    const char *model_dir, const struct encoder_options *o, struct encoder **ret_enc, struct err *e)
 {
     struct encoder *enc = mem_zalloc(1, sizeof *enc);
     if (!enc) return err_set(e, ERR_NOMEM, "no memory to load the model");
-    enum err_code code = load_all(enc, model_dir, k, e);
+    enum err_code code = load_all(enc, model_dir, o, e);
     if (code != ERR_OK) {
         encoder_free(enc);
         if (e) err_wrap(e, "model %s", model_dir);
@@ -69,6 +67,13 @@ enum err_code encoder_load(
     }
     *ret_enc = enc;
     return ERR_OK;
+}
+
+enum err_code encoder_load(
+    const char *model_dir, const struct vec_kernels *k, struct encoder **ret_enc, struct err *e)
+{
+    struct encoder_options o = { k, PRODUCTS_BEST };
+    return encoder_open(model_dir, &o, ret_enc, e);
 }
 
 void encoder_free(struct encoder *enc)

@@ -25,13 +25,30 @@ struct encoder_workspace; /* one thread's: tokenizer scratch, packed ids, activa
 /** What an input is for; some models prefix queries and documents differently. */
 enum encode_kind { ENCODE_DOCUMENT, ENCODE_QUERY };
 
+enum { ENCODER_PROMPT_MAX = 512 };
+
 struct encoder_info {
     char name[65];         /* config's "name", else the folder's name */
-    char architecture[32]; /* "static" */
+    char architecture[32]; /* "static", "bert" */
     size_t dimensions;
     size_t max_tokens; /* longer texts are truncated; 0: no limit */
     size_t vocab_size;
     size_t size_bytes; /* resident weights */
+    size_t
+        flops_per_token; /* multiplications and additions of one token, attention left out: what budgets go by */
+    /* Put before a text of each kind (sentence-transformers' "prompts"); "": nothing. By enum encode_kind. */
+    char prompts[2][ENCODER_PROMPT_MAX];
+};
+
+/* Who does the matrix products of inference. Static encoders have none. */
+enum encoder_products {
+    PRODUCTS_BEST, /* own kernels on weights packed at load, where the CPU has vectors they are written for */
+    PRODUCTS_PACKED, /* those in any case */
+    PRODUCTS_BLAS,   /* OpenBLAS on weights as they are stored */
+};
+struct encoder_options {
+    const struct vec_kernels *kernels;
+    enum encoder_products products;
 };
 
 /**
@@ -43,6 +60,9 @@ struct encoder_info {
  */
 MUST_USE enum err_code encoder_load(
     const char *model_dir, const struct vec_kernels *k, struct encoder **ret_enc, struct err *e);
+/** The same with options; encoder_load takes PRODUCTS_BEST. */
+MUST_USE enum err_code encoder_open(const char *model_dir, const struct encoder_options *o,
+    struct encoder **ret_enc, struct err *e);
 void encoder_free(struct encoder *enc);
 const struct encoder_info *encoder_info(const struct encoder *enc);
 
@@ -53,9 +73,9 @@ void encoder_workspace_free(struct encoder_workspace *w);
 /** Start an empty batch. */
 void encoder_batch_begin(struct encoder_workspace *w);
 /**
- * Tokenise one text and append it to the batch.
- * Errors: INVALID (not UTF-8), EMPTY (no token left, as in "  ", or none with a vector), LIMIT
- * (longer than max_tokens and !truncate), NOMEM. On error the batch is as before.
+ * Tokenise one text, with the prompt of its kind before it, and append it to the batch.
+ * Errors: INVALID (not UTF-8), EMPTY (no token of the text's own left, as in "  ", or none with a vector),
+ * LIMIT (longer than max_tokens and !truncate), NOMEM. On error the batch is as before.
  */
 MUST_USE enum err_code encoder_batch_add_text(struct encoder_workspace *w, struct str text,
     enum encode_kind kind, bool truncate, size_t *ret_tokens, struct err *e);

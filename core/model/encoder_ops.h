@@ -9,7 +9,7 @@
 #pragma once
 
 #include "core/model/encoder.h"
-#include "core/model/safetensors.h"
+#include "core/model/weights.h"
 #include "core/text/tokenizer.h"
 
 /* What config.json (and modules.json) say, checked for type and range only. */
@@ -26,9 +26,10 @@ struct model_config {
 struct model_source {
     const char *dir;
     const struct model_config *config;
-    const struct safetensors *weights; /* model.safetensors; released after load */
+    const struct weights *weights; /* released after load */
     const struct tokenizer *tokenizer;
     const struct vec_kernels *kernels;
+    enum encoder_products products;
 };
 
 /* Texts of a batch, one after the other: text i has ids[starts[i]] … ids[starts[i + 1] - 1], at
@@ -45,7 +46,8 @@ struct encoder_ops {
     const char *const *modules;            /* sentence-transformers modules that may be listed */
     bool special_tokens;                   /* tokenise with what the post-processor adds */
 
-    /** Fills dimensions, vocab_size and size_bytes of ret_info. */
+    /** Fills dimensions, vocab_size, size_bytes, flops_per_token of ret_info; max_tokens where config.json's is not
+     * all there is to know. */
     MUST_USE enum err_code (*load)(const struct model_source *src, void **ret_model,
         struct encoder_info *ret_info, struct err *e);
     /** Accepts NULL. */

@@ -112,20 +112,20 @@ static enum err_code note_zero_rows(struct static_model *m, struct err *e)
 }
 
 /* The table and, where there are, its factors; any other tensor is refused. */
-static enum err_code find_tensors(const struct safetensors *s, const struct safetensor **ret_table,
+static enum err_code find_tensors(const struct weights *w, const struct safetensor **ret_table,
     const struct safetensor **ret_factors, struct err *e)
 {
-    *ret_table = safetensors_find(s, "embedding.weight");
+    *ret_table = weights_find(w, "embedding.weight", NULL);
     *ret_factors = NULL;
     if (!*ret_table) {
-        *ret_table = safetensors_find(s, "embeddings");
-        *ret_factors = safetensors_find(s, "weights");
+        *ret_table = weights_find(w, "embeddings", NULL);
+        *ret_factors = weights_find(w, "weights", NULL);
     }
     if (!*ret_table)
         return err_set(e, ERR_UNPROCESSABLE,
             "model.safetensors holds neither embedding.weight nor embeddings");
-    for (size_t i = 0; i < safetensors_count(s); i++) {
-        const struct safetensor *t = safetensors_at(s, i);
+    for (size_t i = 0; i < weights_count(w); i++) {
+        const struct safetensor *t = weights_at(w, i, NULL);
         if (t != *ret_table && t != *ret_factors)
             return err_set(e, ERR_UNPROCESSABLE,
                 "model.safetensors: tensor \"%.*s\" is not part of a static encoder",
