@@ -17,7 +17,8 @@ struct trainable {
     char *dir;
     size_t max_tokens;
     uint32_t unknown; /* id of the unknown token, or UINT32_MAX */
-    void *model;      /* the architecture's own */
+    enum train_method method;
+    void *model; /* the architecture's own */
 };
 
 struct activations {
@@ -37,19 +38,26 @@ static enum err_code pick(
         e, ERR_UNPROCESSABLE, "models of architecture %s cannot be trained yet", encoder->name);
 }
 
-static enum err_code load_weights(
-    struct trainable *t, const struct model_config *config, const char *dir, struct err *e)
+const char *train_method_name(enum train_method m)
+{
+    static const char *const names[] = { "auto", "full", "last_layers", "lora", "adapter" };
+    return (size_t)m < sizeof names / sizeof *names ? names[m] : NULL;
+}
+
+static enum err_code load_weights(struct trainable *t, const struct model_config *config,
+    const struct trainable_options *o, struct err *e)
 {
     struct weights *weights = NULL;
-    TRY(weights_open(dir, NULL, &weights, e));
-    struct model_source src = { dir, config, weights, t->tokenizer, vec_select(VEC_BEST),
+    TRY(weights_open(t->dir, NULL, &weights, e));
+    struct model_source src = { t->dir, config, weights, t->tokenizer, vec_select(VEC_BEST),
         PRODUCTS_BEST };
-    enum err_code code = t->ops->open(&src, &t->model, e);
+    enum err_code code = t->ops->open(&src, o, &t->model, &t->method, e);
     weights_close(weights);
     return code;
 }
 
-static enum err_code load_all(struct trainable *t, const char *dir, struct err *e)
+static enum err_code load_all(
+    struct trainable *t, const char *dir, const struct trainable_options *o, struct err *e)
 {
     struct model_config config;
     const struct encoder_ops *encoder = NULL;
@@ -61,14 +69,16 @@ static enum err_code load_all(struct trainable *t, const char *dir, struct err *
     if (!t->dir) return err_set(e, ERR_NOMEM, "no memory to load the model");
     t->max_tokens = config.max_tokens;
     if (!tokenizer_id(t->tokenizer, STR("[UNK]"), &t->unknown)) t->unknown = UINT32_MAX;
-    return load_weights(t, &config, dir, e);
+    return load_weights(t, &config, o, e);
 }
 
-enum err_code trainable_open(const char *model_dir, struct trainable **ret_t, struct err *e)
+enum err_code trainable_open(const char *model_dir, const struct trainable_options *o,
+    struct trainable **ret_t, struct err *e)
 {
+    const struct trainable_options defaults = TRAINABLE_OPTIONS_DEFAULTS;
     struct trainable *t = mem_zalloc(1, sizeof *t);
     if (!t) return err_set(e, ERR_NOMEM, "no memory to load the model");
-    enum err_code code = load_all(t, model_dir, e);
+    enum err_code code = load_all(t, model_dir, o ? o : &defaults, e);
     if (code != ERR_OK) {
         trainable_free(t);
         if (e) err_wrap(e, "model %s", model_dir);
@@ -87,6 +97,21 @@ void trainable_free(struct trainable *t)
     mem_free(t);
 }
 
+enum train_method trainable_method(const struct trainable *t)
+{
+    return t->method;
+}
+
+bool trainable_keeps_texts(const struct trainable *t)
+{
+    return t->method == TRAIN_LAST_LAYERS || t->method == TRAIN_ADAPTER || t->method == TRAIN_NONE;
+}
+
+double trainable_default_rate(const struct trainable *t)
+{
+    return t->ops->default_rate ? t->ops->default_rate(t->model) : 0;
+}
+
 size_t trainable_dimensions(const struct trainable *t)
 {
     return t->ops->dimensions(t->model);
@@ -99,7 +124,7 @@ const struct tokenizer *trainable_tokenizer(const struct trainable *t)
 
 size_t trainable_max_tokens(const struct trainable *t)
 {
-    return t->max_tokens;
+    return t->ops->max_tokens ? t->ops->max_tokens(t->model) : t->max_tokens;
 }
 
 bool trainable_special_tokens(const struct trainable *t)
@@ -136,20 +161,22 @@ void activations_free(struct activations *a)
     mem_free(a);
 }
 
-enum err_code trainable_forward(const struct trainable *t, struct activations *a,
-    const struct packed_batch *b, float *out, struct err *e)
+enum err_code trainable_forward(struct trainable *t, struct activations *a,
+    const struct packed_batch *b, uint64_t seed, float *out, struct err *e)
 {
-    return t->ops->forward(t->model, a->own, b, out, e);
+    return t->ops->forward(t->model, a->own, b, seed, out, e);
 }
 
 enum err_code trainable_backward(
     struct trainable *t, struct activations *a, const float *dout, struct err *e)
 {
+    ASSERT_BUG(t->method != TRAIN_NONE);
     return t->ops->backward(t->model, a->own, dout, e);
 }
 
 void trainable_step(struct trainable *t, int64_t step, double rate, const struct adam_options *o)
 {
+    ASSERT_BUG(t->method != TRAIN_NONE);
     t->ops->step(t->model, step, rate, o);
 }
 
@@ -180,6 +207,13 @@ uint64_t trainable_hash(const struct trainable *t)
         hash = hash_bytes(out.data, n, hash);
     }
     return hash;
+}
+
+uint64_t trainable_hash_all(const struct trainable *t)
+{
+    uint64_t frozen = t->ops->frozen_hash ? t->ops->frozen_hash(t->model) : 0;
+    const uint64_t parts[] = { trainable_hash(t), frozen };
+    return hash_bytes(parts, sizeof parts, 0);
 }
 
 static enum err_code find_state(const struct safetensors *s, const struct safetensor_out *want,
