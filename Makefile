@@ -75,8 +75,9 @@ OBJS_catalog += $(B)/gen/migrations_sqlite.o
 OBJS_core += $(B)/gen/general.o
 OBJS_server += $(B)/gen/openapi.o
 OBJS_support := $(call objects,$(call sources,tests/support))
-# The differentiable ops once more with real_t = double, for the finite differences of tests/grad.
-OBJS_core64 := $(patsubst %.c,$(B)/obj64/%.o,$(sort $(wildcard core/nn/*.c)) \
+# The differentiable ops once more with real_t = double, for the finite differences of tests/grad; packed products
+# are for inference and in float only.
+OBJS_core64 := $(patsubst %.c,$(B)/obj64/%.o,$(filter-out core/nn/packed%,$(sort $(wildcard core/nn/*.c))) \
 	core/learn/infonce.c core/learn/distill.c core/learn/anchor.c)
 
 ARCHIVES := $(LAYERS:%=$(B)/lib%.a)

@@ -22,6 +22,18 @@ void adam_step_rows(real_t *restrict table, real_t *restrict m, real_t *restrict
     }
 }
 
+void adamw_step(real_t *restrict w, real_t *restrict m, real_t *restrict v,
+    const real_t *restrict g, size_t n, int64_t step, double rate, double decay,
+    const struct adam_options *o)
+{
+    ASSERT_BUG(step >= 1);
+    double bias1 = 1 - pow((double)o->beta1, (double)step);
+    double bias2 = 1 - pow((double)o->beta2, (double)step);
+    const struct nn_adamw a = { o->beta1, o->beta2, o->eps, .rate = (real_t)(rate / bias1),
+        .root = (real_t)(1 / sqrt(bias2)), .keep = (real_t)(1 - rate * decay) };
+    nn_kernels()->adamw(w, m, v, g, n, &a);
+}
+
 double schedule_rate(int64_t step, int64_t steps, int64_t warmup, double peak, double floor)
 {
     if (step < warmup) return peak * (double)step / (double)warmup;

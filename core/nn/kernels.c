@@ -2,7 +2,7 @@
 #include "core/nn/kernels.h"
 
 #include "base/vecmath.h"
-#include "core/nn/kernels_internal.h"
+#include "core/nn/kernels_table_internal.h"
 
 static const struct nn_kernels baseline = NN_KERNELS_TABLE("baseline");
 

@@ -1,5 +1,5 @@
 /* The loops for AVX2 with FMA; compiled with -mavx2 -mfma, run only where kernels.c found these. */
-#include "core/nn/kernels_internal.h"
+#include "core/nn/kernels_table_internal.h"
 
 #if defined(__x86_64__)
 #if !defined(__AVX2__) || !defined(__FMA__)

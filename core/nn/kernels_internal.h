@@ -1,9 +1,10 @@
 /* Layer: core. May include: base.
  *
  * The loops of kernels.h, for the one file of each instruction set, which ends
- * in NN_KERNELS_TABLE. They are compiled at -O3, without errno and without
- * floating-point traps, as both keep sqrt and the selection by a condition
- * out of vector registers; nothing here changes the order of operations.
+ * in NN_KERNELS_TABLE (kernels_table_internal.h). They are compiled at -O3,
+ * without errno and without floating-point traps, as both keep sqrt and the
+ * selection by a condition out of vector registers; nothing here changes the
+ * order of operations.
  *
  * A sum needs its order written down before it can be a vector: it is kept in
  * LANES partial sums. The count is more than the compiler unrolls by itself,
@@ -18,6 +19,13 @@
 #include <string.h>
 
 enum { LANES = 32 };
+
+/* In the loop that follows, an output may be an input, though only at the same index. */
+#ifdef __clang__
+#define SAME_INDEX
+#else
+#define SAME_INDEX _Pragma("GCC ivdep")
+#endif
 
 #ifdef KINDRED_REAL_DOUBLE
 static inline real_t exp_of(real_t x)
@@ -87,6 +95,7 @@ static void loop_axpy(real_t *restrict acc, real_t w, const real_t *restrict x, 
 
 static void loop_scale(real_t *out, real_t w, const real_t *x, size_t n)
 {
+    SAME_INDEX
     for (size_t i = 0; i < n; i++)
         out[i] = w * x[i];
 }
@@ -168,15 +177,3 @@ static void loop_adam(real_t *restrict w, real_t *restrict m, real_t *restrict v
         w[i] -= rate * m[i] / (sqrt_of(v[i]) + eps);
     }
 }
-
-#define NN_KERNELS_TABLE(name_)                                                                    \
-    {                                                                                              \
-        .name = (name_), .dot = loop_dot, .axpy = loop_axpy, .scale = loop_scale, .max = loop_max, \
-        .max_into = loop_max_into, .sum_exp = loop_sum_exp, .sum_exp_diff = loop_sum_exp_diff,     \
-        .add_exp = loop_add_exp, .exp_scale = loop_exp_scale, .exp_scale2 = loop_exp_scale2,       \
-        .adam = loop_adam                                                                          \
-    }
-
-#if defined(__x86_64__)
-extern const struct nn_kernels nn_kernels_avx2; /* needs AVX2 and FMA */
-#endif
