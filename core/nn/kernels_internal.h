@@ -12,11 +12,10 @@
  */
 #pragma once
 
+#include "core/nn/approx.h"
 #include "core/nn/kernels.h"
 
 #include <math.h>
-#include <stdint.h>
-#include <string.h>
 
 enum { LANES = 32 };
 
@@ -27,45 +26,14 @@ enum { LANES = 32 };
 #define SAME_INDEX _Pragma("GCC ivdep")
 #endif
 
+static inline real_t sqrt_of(real_t x)
+{
 #ifdef KINDRED_REAL_DOUBLE
-static inline real_t exp_of(real_t x)
-{
-    return exp(x);
-}
-static inline real_t sqrt_of(real_t x)
-{
     return sqrt(x);
-}
 #else
-/* exp(x) = 2^n * exp(r), n whole, |r| ≤ ln(2)/2; exp(r) by its series to r^7, which leaves 6e-9. Adding and
- * taking away 1.5 * 2^23 rounds to a whole number, and leaves n in the low bits of the sum. */
-static inline real_t exp_of(real_t x)
-{
-    const float round = 12582912.0F, ln2_high = 0.693145752F, ln2_low = 1.42860677e-6F;
-    float t = x < -87.0F ? -87.0F : x;
-    float shifted = t * 1.44269504F + round, n = shifted - round;
-    float r = t - n * ln2_high;
-    r -= n * ln2_low;
-    float p = 1.0F / 5040;
-    p = p * r + 1.0F / 720;
-    p = p * r + 1.0F / 120;
-    p = p * r + 1.0F / 24;
-    p = p * r + 1.0F / 6;
-    p = p * r + 0.5F;
-    p = p * r + 1.0F;
-    p = p * r + 1.0F;
-    uint32_t bits;
-    memcpy(&bits, &shifted, sizeof bits);
-    bits = (bits + 127U) << 23;
-    float power;
-    memcpy(&power, &bits, sizeof power);
-    return x < -87.0F ? 0.0F : p * power;
-}
-static inline real_t sqrt_of(real_t x)
-{
     return sqrtf(x);
-}
 #endif
+}
 
 static inline real_t sum_lanes(real_t s[LANES])
 {
