@@ -15,15 +15,6 @@
 #include <stdint.h>
 #include <string.h>
 
-static inline real_t erf_of(real_t x)
-{
-    return (real_t)erf((double)x);
-}
-static inline real_t tanh_of(real_t x)
-{
-    return (real_t)tanh((double)x);
-}
-
 static void loop_add(real_t *y, const real_t *a, const real_t *b, size_t n)
 {
     SAME_INDEX
