@@ -229,7 +229,7 @@ static bool train_state(const void *model, size_t i, struct safetensor_out *ret)
     return true;
 }
 
-static enum err_code train_write_weights(const void *model, const char *dir, struct err *e)
+static enum err_code train_write_weights(void *model, const char *dir, struct err *e)
 {
     const struct static_table *t = &((const struct static_train *)model)->table;
     const float largest = 65504.0F; /* of binary16 */

@@ -9,7 +9,7 @@
 
 #include <string.h>
 
-static const struct trainable_ops *const ARCHITECTURES[] = { &static_train_ops };
+static const struct trainable_ops *const ARCHITECTURES[] = { &static_train_ops, &bert_train_ops };
 
 struct trainable {
     const struct trainable_ops *ops;
@@ -50,7 +50,7 @@ static enum err_code load_weights(struct trainable *t, const struct model_config
     struct weights *weights = NULL;
     TRY(weights_open(t->dir, NULL, &weights, e));
     struct model_source src = { t->dir, config, weights, t->tokenizer, vec_select(VEC_BEST),
-        PRODUCTS_BEST };
+        PRODUCTS_PACKED }; /* the same to the bit in whatever batch */
     enum err_code code = t->ops->open(&src, o, &t->model, &t->method, e);
     weights_close(weights);
     return code;
@@ -244,7 +244,13 @@ enum err_code trainable_state_put(struct trainable *t, const struct safetensors 
     return ERR_OK;
 }
 
+static enum err_code write_weights(const void *arg, const char *dir, struct err *e)
+{
+    const struct trainable *t = arg;
+    return t->ops->write_weights(t->model, dir, e);
+}
+
 enum err_code trainable_export(const struct trainable *t, const char *out_dir, struct err *e)
 {
-    return model_folder_make(t->dir, out_dir, t->ops->write_weights, t->model, e);
+    return model_folder_make(t->dir, out_dir, write_weights, t, e);
 }

@@ -42,7 +42,7 @@ struct trainable_ops {
     bool (*state)(const void *model, size_t i, struct safetensor_out *ret);
     /** Complete the folder `dir`, into which everything but weights was copied: write model.safetensors, and the files
      * of modules that are new. UNPROCESSABLE: a parameter is not finite. */
-    MUST_USE enum err_code (*write_weights)(const void *model, const char *dir, struct err *e);
+    MUST_USE enum err_code (*write_weights)(void *model, const char *dir, struct err *e);
 };
 
-extern const struct trainable_ops static_train_ops;
+extern const struct trainable_ops static_train_ops, bert_train_ops;
