@@ -76,6 +76,41 @@ START_TEST(first_step)
 }
 END_TEST
 
+/* Algorithm 2, its decay by the rate too, as PyTorch's AdamW has it: eps after the correction of both moments. */
+START_TEST(decoupled_decay)
+{
+    float w[V * D + 1], m[V * D] = { 0 }, v[V * D] = { 0 }, g[V * D];
+    static double want_w[V * D], want_m[V * D], want_v[V * D];
+    const struct adam_options o = ADAM_OPTIONS_DEFAULTS;
+    const double rate = 0.01, decay = 0.1, beta1 = (double)o.beta1, beta2 = (double)o.beta2;
+    struct rng rng;
+    rng_init(&rng, 2);
+    for (size_t i = 0; i <= V * D; i++)
+        w[i] = (float)rng_normal(&rng);
+    for (size_t i = 0; i < V * D; i++) {
+        want_w[i] = (double)w[i];
+        want_m[i] = want_v[i] = 0;
+    }
+    const float beyond = w[V * D];
+    for (int64_t step = 1; step <= STEPS; step++) {
+        for (size_t i = 0; i < V * D; i++) {
+            g[i] = (float)rng_normal(&rng) * (step % 9 == 0 ? 1e-12F : 0.1F);
+            double gi = i % 7 ? (double)g[i] : (double)(g[i] = 0);
+            want_w[i] -= rate * decay * want_w[i];
+            want_m[i] = beta1 * want_m[i] + (1 - beta1) * gi;
+            want_v[i] = beta2 * want_v[i] + (1 - beta2) * gi * gi;
+            want_w[i] -= rate * want_m[i] / (1 - pow(beta1, (double)step)) /
+                (sqrt(want_v[i] / (1 - pow(beta2, (double)step))) + (double)o.eps);
+        }
+        adamw_step(w, m, v, g, V * D, step, rate, decay, &o);
+        ck_assert_near(m, want_m, V * D, 1e-7, 1e-5);
+        ck_assert_near(v, want_v, V * D, 1e-12, 1e-5);
+        ck_assert_near(w, want_w, V * D, 1e-6 * (double)step, 1e-6);
+    }
+    ck_assert(w[V * D] == beyond);
+}
+END_TEST
+
 START_TEST(rate_over_time)
 {
     /* Up to the peak at step 10, down to a tenth of it at step 110, where training has ended. */
@@ -102,6 +137,7 @@ TEST_SUITE(adam)
     TCase *tc = tcase_create("core");
     tcase_add_test(tc, rows_in_use_only);
     tcase_add_test(tc, first_step);
+    tcase_add_test(tc, decoupled_decay);
     tcase_add_test(tc, rate_over_time);
     suite_add_tcase(s, tc);
 }

@@ -5,8 +5,8 @@
  * exponent; the gradients of a sum of N * M such terms are of the order of 1. */
 #include "core/learn/adam.h"
 #include "core/learn/loss.h"
-#include "core/model/safetensors.h"
 #include "core/nn/bag.h"
+#include "tests/core/ref_file.h"
 #include "tests/support/test.h"
 
 #include <stdio.h>
@@ -17,20 +17,14 @@ enum { FLOATS_MAX = 2048 };
 
 static struct safetensors *file;
 
-static void open_file(const char *path)
-{
-    struct err e;
-    ck_assert_ok(safetensors_open(path, &file, &e), &e);
-}
-
 static void open_ops(void)
 {
-    open_file("tests/data/ref/learn_ops.safetensors");
+    file = ref_open("tests/data/ref/learn_ops.safetensors");
 }
 
 static void open_curve(void)
 {
-    open_file("tests/data/ref/static_curve.safetensors");
+    file = ref_open("tests/data/ref/static_curve.safetensors");
 }
 
 static void close_file(void)
@@ -38,23 +32,17 @@ static void close_file(void)
     safetensors_close(file);
 }
 
-/* The tensor named CASE.NAME, or NULL. */
 static const struct safetensor *find(const char *of, const char *name)
 {
-    char full[64];
-    (void)snprintf(full, sizeof full, "%s.%s", of, name);
-    return safetensors_find(file, full);
+    return ref_find(file, of, name);
 }
 
-/* A copy, as a mapping has no alignment; freed with the test. */
 static void *read_as(const char *of, const char *name, enum dtype dtype, size_t *ret_n)
 {
-    const struct safetensor *t = find(of, name);
-    ck_assert_msg(t && t->dtype == dtype && t->n_elements <= FLOATS_MAX, "%s.%s", of, name);
-    void *p = malloc(t->size_bytes + 1);
-    ck_assert_ptr_nonnull(p);
-    memcpy(p, t->data, t->size_bytes);
-    if (ret_n) *ret_n = t->n_elements;
+    size_t n;
+    void *p = ref_read(file, of, name, dtype, &n);
+    ck_assert_uint_le(n, FLOATS_MAX);
+    if (ret_n) *ret_n = n;
     return p;
 }
 
@@ -65,23 +53,17 @@ static float *floats(const char *of, const char *name)
 
 static float number(const char *of, const char *name)
 {
-    float *p = floats(of, name), x = *p;
-    free(p);
-    return x;
+    return ref_number(file, of, name);
 }
 
 static size_t dim(const char *of, const char *name, size_t i)
 {
-    const struct safetensor *t = find(of, name);
-    ck_assert(t && i < t->n_dims);
-    return t->dims[i];
+    return ref_dim(file, of, name, i);
 }
 
 static void check(const float *got, const char *of, const char *name, double abs_tol)
 {
-    float *want = floats(of, name);
-    ck_assert_near(got, want, find(of, name)->n_elements, abs_tol, 2e-6);
-    free(want);
+    ref_check(file, got, of, name, abs_tol);
 }
 
 /* ids and starts of a batch of bags. */
@@ -104,13 +86,9 @@ static struct bags read_bags(const char *of)
     return b;
 }
 
-/* CASE for i, or false after the last. */
 static bool next_case(char of[32], const char *op, const char *input, int i)
 {
-    (void)snprintf(of, 32, "%s.%d", op, i);
-    bool there = find(of, input) != NULL;
-    ck_assert_msg(there || i >= 3, "only %d cases of %s", i, op);
-    return there;
+    return ref_next(file, of, op, input, i, 3);
 }
 
 START_TEST(bag)
