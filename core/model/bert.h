@@ -30,7 +30,7 @@ struct bert_config {
     struct bert_dense_config dense[BERT_DENSE_MAX];
     size_t n_dense;
     bool normalize;
-    size_t max_tokens; /* ≤ positions; 1 or more beyond the special ones */
+    size_t max_tokens; /* ≤ positions */
     size_t dimensions; /* of the result */
 };
 
@@ -85,12 +85,16 @@ bool bert_tensor_at(const struct bert_config *c, size_t i, struct bert_tensor *r
 
 /* ---- inference ---- */
 
-struct bert_model;
-/** What encoder_ops.load makes. */
+struct bert_model; /* what encoder_ops.load makes; immutable, any number of threads */
+
 /** Run the embeddings and the first n_layers layers: out [T,C], T = b->starts[b->count]. work: floats of
- * bert_workspace_floats. A text's rows do not depend, bit for bit, on the others in the batch. */
+ * bert_workspace_floats. No text has more than max_tokens tokens. A text's rows do not depend, bit for bit, on the
+ * others in the batch; with BLAS, to rounding. */
 void bert_hidden(const struct bert_model *m, const struct packed_batch *b, size_t n_layers,
     float *work, float *out);
+/** Both: out [count, dimensions]. The hidden rows stay in the work space, block by block. */
+void bert_forward(
+    const struct bert_model *m, const struct packed_batch *b, float *work, float *out);
 /** From hidden rows to results: pooling, dense layers, normalisation; out [count, dimensions]. */
 void bert_head(const struct bert_model *m, const struct packed_batch *b, const float *hidden,
     float *work, float *out);

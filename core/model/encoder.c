@@ -17,6 +17,8 @@ struct encoder {
     const struct encoder_ops *ops;
     struct encoder_info info;
     struct tokenizer *tokenizer;
+    size_t specials; /* tokens that are put around every text */
+    size_t prompt_bytes[2];
     void *model; /* the architecture's own */
 };
 
@@ -24,9 +26,10 @@ struct encoder_workspace {
     const struct encoder *enc;
     struct tokenizer_scratch *scratch;
     struct token_ids text; /* the text being added */
+    char *prompted;        /* prompt and text, room for prompted_cap */
     uint32_t *ids;         /* [n_ids], room for ids_cap */
     size_t *starts;        /* [count + 1], room for starts_cap */
-    size_t ids_cap, starts_cap, count;
+    size_t prompted_cap, ids_cap, starts_cap, count;
     float *work; /* the architecture's */
 };
 
@@ -41,6 +44,39 @@ static enum err_code load_weights(struct encoder *enc, const struct model_config
     return code;
 }
 
+/* How many tokens there are around a text, and whether a prompt leaves room for one of the text's own. */
+static enum err_code count_specials(
+    struct encoder *enc, struct tokenizer_scratch *scratch, struct token_ids *ids, struct err *e)
+{
+    const struct encoder_info *i = &enc->info;
+    TRY(tokenizer_encode(enc->tokenizer, STR(""), 0, scratch, ids, e));
+    enc->specials = ids->n;
+    for (size_t kind = 0; kind < 2; kind++) {
+        TRY(tokenizer_encode(enc->tokenizer, str_from(i->prompts[kind]), 0, scratch, ids, e));
+        if (i->max_tokens && ids->n >= i->max_tokens)
+            return err_set(e, ERR_UNPROCESSABLE,
+                "of the model's %zu tokens, its prompt and special tokens take %zu: none is left "
+                "for a text",
+                i->max_tokens, ids->n);
+    }
+    return ERR_OK;
+}
+
+static enum err_code load_prompts(
+    struct encoder *enc, const struct model_prompts *prompts, struct err *e)
+{
+    struct token_ids ids = { .no_specials = !enc->ops->special_tokens };
+    struct tokenizer_scratch *scratch = tokenizer_scratch_new();
+    memcpy(enc->info.prompts, prompts->text, sizeof enc->info.prompts);
+    for (size_t kind = 0; kind < 2; kind++)
+        enc->prompt_bytes[kind] = strlen(enc->info.prompts[kind]);
+    enum err_code code = scratch ? count_specials(enc, scratch, &ids, e)
+                                 : err_set(e, ERR_NOMEM, "no memory to load the model");
+    tokenizer_scratch_free(scratch);
+    token_ids_done(&ids);
+    return code;
+}
+
 static enum err_code load_all(
     struct encoder *enc, const char *dir, const struct encoder_options *o, struct err *e)
 {
@@ -51,7 +87,8 @@ static enum err_code load_all(
     snprintf(enc->info.name, sizeof enc->info.name, "%s", config.name);
     snprintf(enc->info.architecture, sizeof enc->info.architecture, "%s", enc->ops->name);
     enc->info.max_tokens = config.max_tokens;
-    return load_weights(enc, &config, dir, o, e);
+    TRY(load_weights(enc, &config, dir, o, e));
+    return load_prompts(enc, &config.prompts, e);
 }
 
 enum err_code encoder_open(
@@ -116,6 +153,7 @@ void encoder_workspace_free(struct encoder_workspace *w)
     if (!w) return;
     tokenizer_scratch_free(w->scratch);
     token_ids_done(&w->text);
+    mem_free(w->prompted);
     mem_free(w->ids);
     mem_free(w->starts);
     mem_free(w->work);
@@ -157,13 +195,46 @@ static enum err_code make_room(struct encoder_workspace *w, size_t n_ids, struct
     return ERR_OK;
 }
 
+/* The prompt and the text in one run of bytes, tokenised as one: a word may span both. */
+static enum err_code encode_prompted(
+    struct encoder_workspace *w, struct str text, enum encode_kind kind, struct err *e)
+{
+    const struct encoder_info *i = &w->enc->info;
+    size_t n_prompt = w->enc->prompt_bytes[kind], n;
+    if (!mem_add(text.n, n_prompt, &n)) return err_set(e, ERR_NOMEM, "the text is too long");
+    if (n > w->prompted_cap) {
+        char *p = mem_realloc(w->prompted, n, 1);
+        if (!p) return err_set(e, ERR_NOMEM, "no memory for a text of %zu bytes", text.n);
+        w->prompted = p;
+        w->prompted_cap = n;
+    }
+    memcpy(w->prompted, i->prompts[kind], n_prompt);
+    memcpy(w->prompted + n_prompt, text.p, text.n);
+    w->text.want_spans = true;
+    return tokenizer_encode(
+        w->enc->tokenizer, (struct str){ w->prompted, n }, i->max_tokens, w->scratch, &w->text, e);
+}
+
+/* Is there a token of the text's own? */
+static bool has_content(const struct encoder_workspace *w, enum encode_kind kind)
+{
+    size_t n_prompt = w->enc->prompt_bytes[kind], i = 0;
+    if (n_prompt == 0) return w->text.n > w->enc->specials;
+    while (i < w->text.n && w->text.spans[i].end <= n_prompt)
+        i++;
+    return i < w->text.n;
+}
+
 enum err_code encoder_batch_add_text(struct encoder_workspace *w, struct str text,
     enum encode_kind kind, bool truncate, size_t *ret_tokens, struct err *e)
 {
     const struct encoder *enc = w->enc;
-    (void)kind; /* no architecture yet tells queries from documents */
-    TRY(tokenizer_encode(enc->tokenizer, text, enc->info.max_tokens, w->scratch, &w->text, e));
-    if (w->text.n == 0) return err_set(e, ERR_EMPTY, "the text holds nothing to encode");
+    w->text.want_spans = false;
+    if (enc->prompt_bytes[kind])
+        TRY(encode_prompted(w, text, kind, e));
+    else
+        TRY(tokenizer_encode(enc->tokenizer, text, enc->info.max_tokens, w->scratch, &w->text, e));
+    if (!has_content(w, kind)) return err_set(e, ERR_EMPTY, "the text holds nothing to encode");
     if (w->text.truncated && !truncate)
         return err_set(
             e, ERR_LIMIT, "the text has more than the model's %zu tokens", enc->info.max_tokens);

@@ -9,10 +9,12 @@
 #pragma once
 
 #include "core/model/encoder.h"
+#include "core/model/prompts.h"
 #include "core/model/weights.h"
 #include "core/text/tokenizer.h"
 
-/* What config.json (and modules.json) say, checked for type and range only. */
+/* What config.json, modules.json and config_sentence_transformers.json say, checked for type and range only. An
+ * architecture whose `modules` is NULL reads the first two again by itself: max_tokens and normalize are not set. */
 struct model_config {
     char name[65];
     char model_type[32], architecture[64]; /* "" where not given */
@@ -20,6 +22,7 @@ struct model_config {
     size_t hidden_size, vocab_size;        /* 0: not given */
     size_t max_tokens;                     /* 0: no limit */
     bool normalize;
+    struct model_prompts prompts;
 };
 
 /* What a model is loaded from; borrowed for the call. */
@@ -41,10 +44,12 @@ struct packed_batch {
 };
 
 struct encoder_ops {
-    const char *model_type, *architecture; /* config's, both must fit */
-    const char *name;                      /* encoder_info.architecture */
-    const char *const *modules;            /* sentence-transformers modules that may be listed */
-    bool special_tokens;                   /* tokenise with what the post-processor adds */
+    const char *model_type;           /* config's */
+    const char *const *architectures; /* one of them must be config's, where it names one */
+    const char *name;                 /* encoder_info.architecture */
+    const char *const
+        *modules; /* sentence-transformers modules that may be listed; NULL: load looks at them */
+    bool special_tokens; /* tokenise with what the post-processor adds */
 
     /** Fills dimensions, vocab_size, size_bytes, flops_per_token of ret_info; max_tokens where config.json's is not
      * all there is to know. */

@@ -2,13 +2,14 @@
  *
  * Fields that are not listed here (licence, the version of the program that wrote
  * the file) are left alone: other programs keep theirs in the same file.
- * modules.json is sentence-transformers' list of what is done in turn; it must not
- * ask for something that would not happen.
+ * modules.json must not ask for something that would not happen.
  */
 #include "core/model/encoder_ops.h"
 
 #include "base/fileio.h"
 #include "base/mem.h"
+#include "core/model/bert.h"
+#include "core/model/modules.h"
 #include "core/text/json_file.h"
 
 #include <stdio.h>
@@ -16,7 +17,7 @@
 
 enum { CONFIG_BYTES_MAX = 1 << 20, DIMENSIONS_MAX = 65536, VOCAB_MAX = 1 << 24 };
 
-static const struct encoder_ops *const ARCHITECTURES[] = { &static_encoder_ops };
+static const struct encoder_ops *const ARCHITECTURES[] = { &static_encoder_ops, &bert_encoder_ops };
 enum { N_ARCHITECTURES = sizeof ARCHITECTURES / sizeof *ARCHITECTURES };
 
 static const struct json_place CONFIG = { "config.json", "" };
@@ -75,53 +76,59 @@ static enum err_code read_fields(const char *dir, const json_t *j, struct model_
     return ERR_OK;
 }
 
+static bool has_architecture(const struct encoder_ops *o, const char *name)
+{
+    const char *const *a = o->architectures;
+    while (*a && strcmp(*a, name) != 0)
+        a++;
+    return *a != NULL;
+}
+
 static enum err_code pick(
     const struct model_config *c, const struct encoder_ops **ret_ops, struct err *e)
 {
+    char known[128] = "";
     for (size_t i = 0; i < N_ARCHITECTURES; i++) {
         const struct encoder_ops *o = ARCHITECTURES[i];
+        size_t at = strlen(known);
+        snprintf(known + at, sizeof known - at, "%s%s with %s", i > 0 ? ", " : "", o->model_type,
+            o->architectures[0]);
         if (strcmp(o->model_type, c->model_type) != 0) continue;
-        if (c->architecture[0] && strcmp(o->architecture, c->architecture) != 0) continue;
+        if (c->architecture[0] && !has_architecture(o, c->architecture)) continue;
         *ret_ops = o;
         return ERR_OK;
     }
     return err_set(e, ERR_UNPROCESSABLE,
-        "config.json: model_type \"%s\" with architecture \"%s\" is not known; known: %s with %s",
-        c->model_type, c->architecture, ARCHITECTURES[0]->model_type,
-        ARCHITECTURES[0]->architecture);
+        "config.json: model_type \"%s\" with architecture \"%s\" is not known; known: %s",
+        c->model_type, c->architecture, known);
 }
 
-/* The class name of "sentence_transformers.models.Normalize"; NULL: not in the list. */
-static const char *known_module(const struct encoder_ops *ops, const char *type)
+static bool is_known_module(const struct encoder_ops *ops, const char *class)
 {
-    const char *dot = type ? strrchr(type, '.') : NULL;
-    for (const char *const *m = ops->modules; dot && *m; m++)
-        if (strcmp(dot + 1, *m) == 0) return *m;
-    return NULL;
+    const char *const *m = ops->modules;
+    while (*m && strcmp(*m, class) != 0)
+        m++;
+    return *m != NULL;
 }
 
-static enum err_code read_modules(const char *path, const struct encoder_ops *ops,
+static enum err_code read_modules(const char *dir, const struct encoder_ops *ops,
     struct model_config *c, bool normalize_given, struct err *e)
 {
-    AUTO_JSON json_t *list = NULL;
-    TRY(json_file_read_any(path, CONFIG_BYTES_MAX, &list, e));
-    if (!json_is_array(list)) return err_set(e, ERR_CORRUPT, "modules.json must be an array");
+    struct model_modules modules;
+    TRY(modules_read(dir, &modules, e));
+    if (!modules.given) return ERR_OK;
     bool normalize = false;
-    size_t i;
-    json_t *m;
-    json_array_foreach(list, i, m)
-    {
-        const char *type = json_string_value(json_object_get(m, "type"));
-        const char *path_in_folder = json_string_value(json_object_get(m, "path"));
-        const char *known = known_module(ops, type);
-        if (!known)
+    for (size_t i = 0; i < modules.n; i++) {
+        const struct model_module *m = &modules.list[i];
+        const char *class = module_class(m);
+        if (!is_known_module(ops, class))
             return err_set(e, ERR_UNPROCESSABLE,
-                "modules.json: module %zu, \"%.80s\", is not known", i, type ? type : "");
-        bool is_normalize = strcmp(known, "Normalize") == 0;
-        if (!is_normalize && (i > 0 || (path_in_folder && path_in_folder[0])))
+                "modules.json: module %zu, \"%.80s\", is not known", i, m->type);
+        bool is_normalize = strcmp(class, "Normalize") == 0;
+        if (!is_normalize && (i > 0 || m->path[0]))
             return err_set(e, ERR_UNPROCESSABLE,
                 "modules.json: %s must be the first module, with its files in the folder itself",
-                known);
+                class);
         normalize = normalize || is_normalize;
     }
     if (normalize_given && normalize != c->normalize)
@@ -135,8 +142,7 @@ enum err_code model_config_read(const char *dir, struct model_config *ret_config
     const struct encoder_ops **ret_ops, struct err *e)
 {
     AUTO_FREE char *config = path_join(dir, "config.json");
-    AUTO_FREE char *modules = path_join(dir, "modules.json");
-    if (!config || !modules) return err_set(e, ERR_NOMEM, "no memory to load the model");
+    if (!config) return err_set(e, ERR_NOMEM, "no memory to load the model");
     AUTO_JSON json_t *j = NULL;
     struct model_config c = { .normalize = false };
     const struct encoder_ops *ops = NULL;
@@ -144,7 +150,8 @@ enum err_code model_config_read(const char *dir, struct model_config *ret_config
     TRY(json_file_read(config, CONFIG_BYTES_MAX, &j, e));
     TRY(read_fields(dir, j, &c, &normalize_given, e));
     TRY(pick(&c, &ops, e));
-    if (file_exists(modules)) TRY(read_modules(modules, ops, &c, normalize_given, e));
+    if (ops->modules) TRY(read_modules(dir, ops, &c, normalize_given, e));
+    TRY(prompts_read(dir, &c.prompts, e));
     *ret_config = c;
     *ret_ops = ops;
     return ERR_OK;

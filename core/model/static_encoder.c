@@ -192,6 +192,7 @@ static enum err_code static_load(
     ret_info->vocab_size = tokenizer_vocab_size(src->tokenizer);
     ret_info->size_bytes = table->n_elements * (m->half ? sizeof *m->half : sizeof *m->full) +
         (m->factors ? m->n_rows * sizeof *m->factors : 0);
+    ret_info->flops_per_token = m->factors ? 2 * m->dim : m->dim;
     *ret_model = m;
     return ERR_OK;
 }
@@ -272,11 +273,12 @@ static void static_forward(const void *model, const struct packed_batch *b, floa
     }
 }
 
+static const char *const ARCHITECTURES[] = { "StaticEmbedding", NULL };
 static const char *const MODULES[] = { "StaticEmbedding", "Normalize", NULL };
 
 const struct encoder_ops static_encoder_ops = {
     .model_type = "static",
-    .architecture = "StaticEmbedding",
+    .architectures = ARCHITECTURES,
     .name = "static",
     .modules = MODULES,
     .special_tokens = false,

@@ -217,10 +217,11 @@ static const char *shape_text(char *ret, size_t cap, const size_t *dims, size_t 
     return ret;
 }
 
-enum err_code weights_read_f32(const struct weights *w, const char *name, const size_t *dims,
-    size_t n_dims, float *out, struct err *e)
+/* The tensor, if it is of a float type and this shape. */
+static enum err_code find_float(const struct weights *w, const char *name, const size_t *dims,
+    size_t n_dims, const struct safetensor **ret_t, const char **ret_file, struct err *e)
 {
-    const char *file = w->n_files == 1 ? w->files[0].name : "model.safetensors.index.json's files";
+    const char *file = w->n_files == 1 ? w->files[0].name : INDEX;
     const struct safetensor *t = weights_find(w, name, &file);
     if (!t) return err_set(e, ERR_UNPROCESSABLE, "%s: tensor \"%s\" is missing", file, name);
     bool fits = t->n_dims == n_dims;
@@ -236,6 +237,25 @@ enum err_code weights_read_f32(const struct weights *w, const char *name, const 
         return err_set(e, ERR_UNPROCESSABLE,
             "%s: tensor \"%s\" has the type %s, expected F32, F16 or BF16", file, name,
             dtype_name(t->dtype));
+    *ret_t = t;
+    *ret_file = file;
+    return ERR_OK;
+}
+
+enum err_code weights_check_float(
+    const struct weights *w, const char *name, const size_t *dims, size_t n_dims, struct err *e)
+{
+    const struct safetensor *t;
+    const char *file;
+    return find_float(w, name, dims, n_dims, &t, &file, e);
+}
+
+enum err_code weights_read_f32(const struct weights *w, const char *name, const size_t *dims,
+    size_t n_dims, float *out, struct err *e)
+{
+    const struct safetensor *t;
+    const char *file;
+    TRY(find_float(w, name, dims, n_dims, &t, &file, e));
     TRY(safetensor_to_f32(t, 0, t->n_elements, out, e));
     if (!vec_is_finite(out, t->n_elements))
         return err_set(

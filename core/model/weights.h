@@ -27,6 +27,9 @@ const struct safetensor *weights_find(
 /** Every tensor, file by file; NULL beyond the last. */
 const struct safetensor *weights_at(const struct weights *w, size_t i, const char **ret_file);
 
+/** Is there a tensor of that name, of a float type and this shape? Errors as weights_read_f32. */
+MUST_USE enum err_code weights_check_float(
+    const struct weights *w, const char *name, const size_t *dims, size_t n_dims, struct err *e);
 /** Read a tensor of a float type as f32 into out, after checking its shape. Errors name tensor, file, expected and
  * found: UNPROCESSABLE (missing, shape, dtype), CORRUPT (a value is not finite). */
 MUST_USE enum err_code weights_read_f32(const struct weights *w, const char *name,
