@@ -57,13 +57,15 @@ $(B)/obj/bench/%.o: private BASE_FLAGS += -include $(B)/gen/version.h
 
 # Loops written for the compiler to turn into vectors: see core/nn/kernels_internal.h.
 LOOPS := -O3 -fno-math-errno -fno-trapping-math
-$(B)/obj/core/nn/kernels.o $(B)/obj64/core/nn/kernels.o: private ISA := $(LOOPS)
+$(B)/obj/core/nn/kernels.o $(B)/obj64/core/nn/kernels.o $(B)/obj/core/nn/packed.o: private ISA := $(LOOPS)
 
 # One file per instruction set, chosen at run time: only these see more than the platform's baseline.
 ifneq ($(filter x86_64 amd64,$(ARCH)),)
 $(B)/obj/base/vecmath_avx2.o: private ISA := -mavx2 -mfma -mf16c
 $(B)/obj/base/vecmath_avx512.o: private ISA := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma -mf16c
 $(B)/obj/core/nn/kernels_avx2.o $(B)/obj64/core/nn/kernels_avx2.o: private ISA := $(LOOPS) -mavx2 -mfma
+$(B)/obj/core/nn/packed_avx2.o: private ISA := $(LOOPS) -mavx2 -mfma
+$(B)/obj/core/nn/packed_avx512.o: private ISA := $(LOOPS) -mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma
 endif
 
 # ---- what there is --------------------------------------------------------------------------
