@@ -209,10 +209,15 @@ static enum err_code encode_prompted(
         w->prompted_cap = n;
     }
     memcpy(w->prompted, i->prompts[kind], n_prompt);
-    memcpy(w->prompted + n_prompt, text.p, text.n);
+    if (text.n) memcpy(w->prompted + n_prompt, text.p, text.n);
     w->text.want_spans = true;
-    return tokenizer_encode(
-        w->enc->tokenizer, (struct str){ w->prompted, n }, i->max_tokens, w->scratch, &w->text, e);
+    const struct str both = { w->prompted, n };
+    enum err_code code =
+        tokenizer_encode(w->enc->tokenizer, both, i->max_tokens, w->scratch, &w->text, e);
+    if (code != ERR_INVALID) return code;
+    /* Once more, so that the message counts the text's own bytes. */
+    TRY(tokenizer_encode(w->enc->tokenizer, text, i->max_tokens, w->scratch, &w->text, e));
+    return code;
 }
 
 /* Is there a token of the text's own? */

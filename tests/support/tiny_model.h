@@ -1,8 +1,7 @@
 /* Layer: tests. May include: libcheck, core, base.
  *
- * A model folder small enough to be written by every test that needs one: a
- * static encoder over the words w0 … w255 and a few English ones, with random
- * rows, so that texts that share words are near each other.
+ * Model folders small enough to be written by every test that needs one, over the words w0 … w255 and a few
+ * English ones, with random weights: a static encoder, whose texts that share words are near each other, and a BERT.
  */
 #pragma once
 
@@ -17,3 +16,11 @@ void tiny_model_write(const char *dir, const char *name, size_t dimensions, uint
 /** The same, and every letter is a piece of its own, so that English sentences have vectors that differ, and the
  * anchor set (core/eval/general.h) a figure. */
 void tiny_model_write_letters(const char *dir, const char *name, size_t dimensions, uint64_t seed);
+
+/* The BERT below. */
+enum { TINY_BERT_DIMENSIONS = 32, TINY_BERT_LAYERS = 2, TINY_BERT_TOKENS = 64 };
+
+/** Write dir/name as a sentence-transformers folder: config.json, modules.json, 1_Pooling, vocab.txt,
+ * sentence_bert_config.json and model.safetensors; mean pooling, normalised, every letter a piece. The same seed gives
+ * the same model. */
+void tiny_bert_write(const char *dir, const char *name, uint64_t seed);
