@@ -34,12 +34,16 @@ VARIANT_FLAGS_release := -O2 $(HARDENING)
 VARIANT_FLAGS_checked := -O1 $(QUIET_O1) -DKINDRED_CHECKED
 VARIANT_FLAGS_asan := -O1 $(QUIET_O1) -DKINDRED_CHECKED -fsanitize=address,undefined -fno-sanitize-recover=all
 VARIANT_FLAGS_tsan := -O1 $(QUIET_O1) -DKINDRED_CHECKED -fsanitize=thread
+# `make fuzz`, with clang: every object counts its branches.
+VARIANT_FLAGS_fuzz := -O1 -DKINDRED_CHECKED -DKINDRED_FUZZ -fsanitize=fuzzer-no-link,address,undefined \
+	-fno-sanitize-recover=all
 VARIANT_LINK_asan := -fsanitize=address,undefined
+VARIANT_LINK_fuzz := -fsanitize=fuzzer,address,undefined
 VARIANT_LINK_tsan := -fsanitize=thread
 VARIANT_LINK_release := -Wl,-z,relro,-z,now
 
-ifeq ($(filter $(VARIANT),release checked asan tsan),)
-$(error VARIANT=$(VARIANT): it must be release, checked, asan or tsan)
+ifeq ($(filter $(VARIANT),release checked asan tsan fuzz),)
+$(error VARIANT=$(VARIANT): it must be release, checked, asan, tsan or fuzz)
 endif
 
 CFLAGS ?=
@@ -90,11 +94,13 @@ BELOW_index := index base
 BELOW_catalog := catalog base
 BELOW_engine := engine core index catalog base
 BELOW_server := $(LAYERS)
+# The committed inputs of tests/fuzz, each once.
+BELOW_fuzz := $(LAYERS)
 # Against the binary: http in every run, slow only by check-kill and check-preload.
 BELOW_http := $(LAYERS)
 BELOW_slow := $(LAYERS)
 
-TEST_GROUPS := $(foreach t,base core grad index catalog engine server http slow,\
+TEST_GROUPS := $(foreach t,base core grad index catalog engine server fuzz http slow,\
 	$(if $(call sources,tests/$(t)),$(t)))
 $(foreach t,$(TEST_GROUPS),$(eval OBJS_test_$(t) := $(call objects,$(call sources,tests/$(t)))))
 OBJS_test_grad := $(patsubst $(B)/obj/%,$(B)/obj64/%,$(OBJS_test_grad))
@@ -102,12 +108,17 @@ TEST_RUNNERS := $(patsubst %,$(B)/tests/test_%,$(filter-out slow,$(TEST_GROUPS))
 # The binary needs server/main.c; without it the libraries and their tests still build.
 BINARY := $(if $(wildcard server/main.c),$(B)/kindred)
 BENCHES := $(patsubst bench/bench_%.c,%,$(wildcard bench/bench_*.c))
+# Each tests/fuzz/fuzz_X.c is a program of its own; other files there but tests are shared by all of them.
+FUZZERS := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
+OBJS_fuzz := $(call objects,$(filter-out tests/fuzz/fuzz_% tests/fuzz/test_%,$(wildcard tests/fuzz/*.c)))
+FUZZ_CC ?= clang
+FUZZ_SECONDS ?= 60
 OBJS_bench := $(call objects,$(filter-out bench/bench_%.c,$(wildcard bench/*.c)))
 COMMIT = $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 
 # ---- entry points ---------------------------------------------------------------------------
 .PHONY: all help deps deps-test tests run-tests check check-grad check-asan check-tsan check-oom check-kill check-preload check-learn \
-	check-clients demo demo-learn format lint clean install FORCE
+	check-clients fuzz demo demo-learn format lint clean install FORCE
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 .SUFFIXES:
@@ -128,6 +139,7 @@ help:
 	@echo 'make check-kill      kill -9 in the middle of an import, again and again'
 	@echo 'make check-learn     train, promote, roll back under load; kill -9 at random moments of runs (20 minutes)'
 	@echo 'make check-preload   is there an fdatasync between a write and its acknowledgement?'
+	@echo 'make fuzz            libFuzzer, FUZZ_SECONDS=60 for each of: $(FUZZERS) (T="..." for some of them)'
 	@echo 'make check-clients   the stock OpenAI clients of Python and Node'
 	@echo 'make bench-NAME      NAME: $(BENCHES)'
 	@echo 'make format lint clean install'
@@ -184,6 +196,11 @@ $(B)/verses.ndjson: tools/verses_ndjson.awk tools/verses.sh
 check-clients: deps-test
 	@$(SUB) all
 	@tools/check_clients.sh $(B)
+# tests/fuzz/README.md
+fuzz:
+	@tools/deps.sh build fuzz
+	@$(SUB) VARIANT=fuzz CC=$(FUZZ_CC) $(FUZZERS:%=$(BUILD)/fuzz/fuzz_%)
+	@tools/fuzz.sh $(BUILD)/fuzz $(FUZZ_SECONDS) $(or $(T),$(FUZZERS))
 demo:
 	@tools/deps.sh build demo
 	@$(SUB) all $(B)/bench_search
@@ -286,6 +303,9 @@ $(B)/preload_trace.so: tools/preload_trace.c $(B)/flags
 
 # Each bench_X.c is a program of its own; other files in bench/ are shared by all of them.
 $(B)/bench_%: $(B)/obj/bench/bench_%.o $(OBJS_bench) $(filter-out $(B)/libserver.a,$(ARCHIVES))
+	@echo '  LD    $@'
+	@$(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LIBS)
+$(B)/fuzz_%: $(B)/obj/tests/fuzz/fuzz_%.o $(OBJS_fuzz) $(BELOW_fuzz:%=$(B)/lib%.a)
 	@echo '  LD    $@'
 	@$(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LIBS)
 .PRECIOUS: $(B)/obj/%.o $(B)/obj64/%.o $(B)/gen/%.c $(B)/bench_%

@@ -1,7 +1,8 @@
 /* Format (little-endian)
  *
  *   offset  size  meaning
- *   0       8     n, length of the header, at most 100,000,000
+ *   0       8     n, length of the header; at most 100,000,000, here 16 Mi: a model of 100,000 tensors
+ *                 has 10 MB, and JSON takes some thirty times its size in memory
  *   8       n     JSON object: tensor's name -> { "dtype", "shape", "data_offsets": [begin, end] };
  *                 "__metadata__" -> object of strings; may end in spaces
  *   8+n     …     data; offsets count from here
@@ -20,7 +21,9 @@
 #include <string.h>
 
 struct safetensors {
-    struct file_map map;
+    struct file_map map; /* empty over the caller's memory */
+    const unsigned char *p;
+    size_t n_bytes;
     json_t *header; /* owns the names */
     struct safetensor *tensors;
     size_t n;
@@ -148,21 +151,21 @@ static enum err_code check_tiling(
 
 static enum err_code read_header(struct safetensors *s, struct err *e)
 {
-    struct le_reader r = { .p = s->map.p, .n = s->map.n };
+    struct le_reader r = { .p = s->p, .n = s->n_bytes };
     uint64_t n_header = le_u64(&r);
     if (r.failed) return err_set(e, ERR_CORRUPT, "the file has fewer than 8 bytes");
-    if (n_header > SAFETENSORS_HEADER_BYTES_MAX || n_header > s->map.n - 8)
+    if (n_header > SAFETENSORS_HEADER_BYTES_MAX || n_header > s->n_bytes - 8)
         return err_set(
             e, ERR_CORRUPT, "a header of %llu bytes does not fit", (unsigned long long)n_header);
     json_error_t je;
-    s->header = json_loadb((const char *)s->map.p + 8, n_header, JSON_REJECT_DUPLICATES, &je);
+    s->header = json_loadb((const char *)s->p + 8, n_header, JSON_REJECT_DUPLICATES, &je);
     if (!s->header && json_error_code(&je) == json_error_out_of_memory)
         return err_set(e, ERR_NOMEM, "no memory for the header");
     if (!s->header) return err_set(e, ERR_CORRUPT, "the header is not JSON: %s", je.text);
     if (!json_is_object(s->header)) return err_set(e, ERR_CORRUPT, "the header is not an object");
 
-    const unsigned char *data = s->map.p + 8 + n_header;
-    size_t n_data = s->map.n - 8 - n_header, len;
+    const unsigned char *data = s->p + 8 + n_header;
+    size_t n_data = s->n_bytes - 8 - n_header, len;
     s->tensors = mem_alloc(json_object_size(s->header), sizeof *s->tensors);
     if (!s->tensors) return err_set(e, ERR_NOMEM, "no memory for the header");
     const char *name;
@@ -184,9 +187,27 @@ enum err_code safetensors_open(const char *path, struct safetensors **ret_s, str
     if (!s) return err_set(e, ERR_NOMEM, "no memory to open %s", path);
     enum err_code code = file_map_open(path, &s->map, e);
     if (code == ERR_OK) {
+        s->p = s->map.p;
+        s->n_bytes = s->map.n;
         code = read_header(s, e);
         if (code != ERR_OK && e) err_wrap(e, "%s", path);
     }
+    if (code != ERR_OK) {
+        safetensors_close(s);
+        return code;
+    }
+    *ret_s = s;
+    return ERR_OK;
+}
+
+enum err_code safetensors_open_memory(
+    const void *p, size_t n, struct safetensors **ret_s, struct err *e)
+{
+    struct safetensors *s = mem_zalloc(1, sizeof *s);
+    if (!s) return err_set(e, ERR_NOMEM, "no memory to read tensors");
+    s->p = p;
+    s->n_bytes = n;
+    enum err_code code = read_header(s, e);
     if (code != ERR_OK) {
         safetensors_close(s);
         return code;

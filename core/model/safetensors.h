@@ -42,6 +42,9 @@ struct safetensors;
  * tensor). */
 MUST_USE enum err_code safetensors_open(
     const char *path, struct safetensors **ret_s, struct err *e);
+/** As safetensors_open, over bytes that outlive s. */
+MUST_USE enum err_code safetensors_open_memory(
+    const void *p, size_t n, struct safetensors **ret_s, struct err *e);
 void safetensors_close(struct safetensors *s);
 /** Tensors are numbered from 0 in the order of their data; NULL beyond the last. */
 size_t safetensors_count(const struct safetensors *s);
@@ -64,8 +67,9 @@ struct safetensor_out {
     size_t dims[TENSOR_DIMS_MAX];
     const void *data;
 };
-/** Write atomically; opens unchanged in Python's `safetensors`. Data starts 8-byte aligned,
- * tensors with larger elements come first. Errors: INVALID (names twice, DTYPE_OTHER, too many
+/** Write atomically; opens unchanged in Python's `safetensors`, and, as the file says that it is in
+ * PyTorch's layout, in `transformers`. Data starts 8-byte aligned, tensors with larger elements come
+ * first. Errors: INVALID (names twice, DTYPE_OTHER, too many
  * dimensions), FULL, IO, NOMEM. */
 MUST_USE enum err_code safetensors_write(
     const char *path, const struct safetensor_out *t, size_t n, struct err *e);

@@ -87,7 +87,7 @@ static void put_json_string(struct buf *b, const char *z)
 
 static void put_entry(struct buf *b, const struct safetensor_out *t, size_t begin, size_t end)
 {
-    if (b->n > 1) buf_putc(b, ',');
+    buf_putc(b, ',');
     put_json_string(b, t->name);
     buf_printf(b, ":{\"dtype\":\"%s\",\"shape\":[", dtype_name(t->dtype));
     for (size_t i = 0; i < t->n_dims; i++)
@@ -100,7 +100,7 @@ static enum err_code make_header(const struct safetensor_out *t, size_t n, struc
     size_t *order, size_t *ret_data_bytes, struct err *e)
 {
     size_t at = 0, n_ordered = 0;
-    buf_putc(json, '{');
+    buf_puts(json, "{\"__metadata__\":{\"format\":\"pt\"}");
     for (size_t size = 8; size > 0; size /= 2) {
         for (size_t i = 0; i < n; i++) {
             size_t bytes, end;

@@ -6,7 +6,7 @@
 
 #include "core/model/safetensors.h"
 
-enum { SAFETENSORS_HEADER_BYTES_MAX = 100000000 };
+enum { SAFETENSORS_HEADER_BYTES_MAX = 16 << 20 };
 
 struct safetensors_dtype {
     const char *name;

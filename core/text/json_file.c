@@ -6,31 +6,63 @@
 #include "base/fileio.h"
 #include "base/mem.h"
 
+static enum err_code parse(
+    struct str text, const char *name, size_t flags, json_t **ret_value, struct err *e)
+{
+    json_error_t je;
+    json_t *j = json_loadb(text.p, text.n, JSON_REJECT_DUPLICATES | flags, &je);
+    if (!j && json_error_code(&je) == json_error_out_of_memory)
+        return err_set(e, ERR_NOMEM, "no memory to read %s", name);
+    if (!j) return err_set(e, ERR_CORRUPT, "%s, line %d: %s", name, je.line, je.text);
+    *ret_value = j;
+    return ERR_OK;
+}
+
 enum err_code json_file_read_any(
     const char *path, size_t max_bytes, json_t **ret_value, struct err *e)
 {
     AUTO_FREE char *text = NULL;
     size_t n = 0;
     TRY(file_read(path, max_bytes, &text, &n, e));
-    json_error_t je;
-    json_t *j = json_loadb(text, n, JSON_REJECT_DUPLICATES, &je);
-    if (!j && json_error_code(&je) == json_error_out_of_memory)
-        return err_set(e, ERR_NOMEM, "no memory to read %s", path);
-    if (!j) return err_set(e, ERR_CORRUPT, "%s, line %d: %s", path, je.line, je.text);
-    *ret_value = j;
+    return parse((struct str){ text, n }, path, 0, ret_value, e);
+}
+
+static enum err_code parse_object(
+    struct str text, const char *name, size_t flags, json_t **ret_object, struct err *e)
+{
+    json_t *j = NULL;
+    TRY(parse(text, name, flags, &j, e));
+    if (!json_is_object(j)) {
+        json_decref(j);
+        return err_set(e, ERR_CORRUPT, "%s: the top level must be an object", name);
+    }
+    *ret_object = j;
     return ERR_OK;
+}
+
+static enum err_code read_object(
+    const char *path, size_t max_bytes, size_t flags, json_t **ret_object, struct err *e)
+{
+    AUTO_FREE char *text = NULL;
+    size_t n = 0;
+    TRY(file_read(path, max_bytes, &text, &n, e));
+    return parse_object((struct str){ text, n }, path, flags, ret_object, e);
+}
+
+enum err_code json_text_read(struct str text, const char *name, json_t **ret_object, struct err *e)
+{
+    return parse_object(text, name, 0, ret_object, e);
 }
 
 enum err_code json_file_read(const char *path, size_t max_bytes, json_t **ret_object, struct err *e)
 {
-    json_t *j = NULL;
-    TRY(json_file_read_any(path, max_bytes, &j, e));
-    if (!json_is_object(j)) {
-        json_decref(j);
-        return err_set(e, ERR_CORRUPT, "%s: the top level must be an object", path);
-    }
-    *ret_object = j;
-    return ERR_OK;
+    return read_object(path, max_bytes, 0, ret_object, e);
+}
+
+enum err_code json_file_read_reals(
+    const char *path, size_t max_bytes, json_t **ret_object, struct err *e)
+{
+    return read_object(path, max_bytes, JSON_DECODE_INT_AS_REAL, ret_object, e);
 }
 
 enum err_code json_check_names(

@@ -23,6 +23,13 @@ static inline void json__auto_decref(json_t **j)
  * CORRUPT. */
 MUST_USE enum err_code json_file_read(
     const char *path, size_t max_bytes, json_t **ret_object, struct err *e);
+/** As json_file_read, from memory of which nothing is kept; `name` is for messages. Errors: NOMEM, CORRUPT. */
+MUST_USE enum err_code json_text_read(
+    struct str text, const char *name, json_t **ret_object, struct err *e);
+/** As json_file_read, with every number a real: one that no integer has room for, as the length without
+ * a limit that `transformers` writes, 10^30, is no error then. */
+MUST_USE enum err_code json_file_read_reals(
+    const char *path, size_t max_bytes, json_t **ret_object, struct err *e);
 /** As json_file_read, with a top level of object or array. */
 MUST_USE enum err_code json_file_read_any(
     const char *path, size_t max_bytes, json_t **ret_value, struct err *e);

@@ -35,9 +35,14 @@ void token_ids_done(struct token_ids *t);
 /**
  * Load from a model folder: `tokenizer.json` (Hugging Face format; models: WordPiece; normalizers:
  * none or BertNormalizer; pre-tokenizers: BertPreTokenizer; post-processors: none,
- * TemplateProcessing or BertProcessing; each also as a Sequence of one), else `vocab.txt` (one piece
- * a line, BERT's uncased settings unless `tokenizer_config.json` says `do_lower_case: false`).
- * Everything unknown is an error that names file and field.
+ * TemplateProcessing or BertProcessing; each also as a Sequence of one), else `vocab.txt`, one piece
+ * a line. Everything unknown in tokenizer.json is an error that names file and field.
+ *
+ * Around vocab.txt everything is as in BERT: [CLS] and [SEP] are put around a text, if the vocabulary
+ * has both; texts are lower-cased, stripped of accents, ideographs are split. `tokenizer_config.json`
+ * may say otherwise (`do_lower_case`, `strip_accents`, `tokenize_chinese_chars`), name the special
+ * tokens (`cls_token` and its like) and list added tokens (`added_tokens_decoder`); those that
+ * vocab.txt does not hold, there or in `added_tokens.json`, are UNPROCESSABLE.
  *
  * Added tokens are matched in the raw text; those that ask for `single_word` or `normalized` are
  * UNPROCESSABLE, and so is a max_input_chars_per_word above 10,000. The file's `truncation` and
@@ -48,6 +53,9 @@ void token_ids_done(struct token_ids *t);
  */
 MUST_USE enum err_code tokenizer_load(
     const char *model_dir, struct tokenizer **ret_t, struct err *e);
+/** As tokenizer_load, from the text of a tokenizer.json, of which nothing is kept. */
+MUST_USE enum err_code tokenizer_load_json(
+    struct str json, struct tokenizer **ret_t, struct err *e);
 void tokenizer_free(struct tokenizer *t);
 
 struct tokenizer_scratch *tokenizer_scratch_new(void);

@@ -48,16 +48,21 @@ struct vocab_entry {
 struct tokenizer_parts {
     struct vocab_entry *vocab; /* [cap] by id; whoever declares the parts releases it */
     size_t n_vocab, cap;
+    size_t max_ids; /* ids are below it; 0: not known */
     struct str prefix, unk;
     size_t max_chars;
 };
 
-/** Read tokenizer.json into parts and t's settings (norm, added, lead, trail). The strings in
- * parts are borrowed from *ret_keep, which is set on failure too; release it after
+/** Read tokenizer.json into parts and t's settings (norm, added, lead, trail); path is for messages. The
+ * strings in parts are borrowed from *ret_keep, which is set on failure too; release it after
  * tokenizer__assemble. */
-MUST_USE enum err_code tokenizer__read_json(const char *path, struct tokenizer *t,
+MUST_USE enum err_code tokenizer__read_json(struct str text, const char *path, struct tokenizer *t,
     struct tokenizer_parts *parts, void **ret_keep, struct err *e);
 void tokenizer__release_json(void *keep);
+/** All of t from dir/vocab.txt and what stands beside it. */
+MUST_USE enum err_code tokenizer__load_vocab(const char *dir, struct tokenizer *t, struct err *e);
+/** The id of a piece of the model's own vocabulary. Looks at all of them. */
+bool tokenizer__vocab_find(const struct tokenizer_parts *parts, struct str piece, uint32_t *ret_id);
 /** Store the vocabulary and build the tables. */
 MUST_USE enum err_code tokenizer__assemble(
     struct tokenizer *t, const struct tokenizer_parts *parts, const char *file, struct err *e);

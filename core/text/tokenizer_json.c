@@ -15,7 +15,6 @@
 
 #include <string.h>
 
-enum { JSON_BYTES_MAX = 64 << 20 };
 static const char FILE_NAME[] = "tokenizer.json";
 
 static enum err_code corrupt(const char *field, const char *what, struct err *e)
@@ -111,6 +110,9 @@ static enum err_code read_model(const json_t *root, struct tokenizer_parts *part
 
     json_t *vocab = json_object_get(m, "vocab");
     if (!json_is_object(vocab)) return corrupt("model.vocab", "must be an object", e);
+    /* Without holes no id can be above; a small file must not ask for a large table. */
+    parts->max_ids =
+        json_object_size(vocab) + json_array_size(json_object_get(root, "added_tokens")) + 1;
     const char *piece;
     size_t len;
     json_t *id;
@@ -254,14 +256,14 @@ static enum err_code read_post_processor(
     return read_bert_pair(p, "sep", t->trail, &t->n_trail, parts, e);
 }
 
-enum err_code tokenizer__read_json(const char *path, struct tokenizer *t,
+enum err_code tokenizer__read_json(struct str text, const char *path, struct tokenizer *t,
     struct tokenizer_parts *parts, void **ret_keep, struct err *e)
 {
     static const char *const names[] = { "version", "truncation", "padding", "added_tokens",
         "normalizer", "pre_tokenizer", "post_processor", "decoder", "model", NULL };
     const struct json_place at = { FILE_NAME, "" };
     json_t *root = NULL;
-    TRY(json_file_read(path, JSON_BYTES_MAX, &root, e));
+    TRY(json_text_read(text, path, &root, e));
     *ret_keep = root;
     TRY(json_check_names(root, &at, names, e));
     TRY(read_normalizer(root, t, e));

@@ -1,25 +1,19 @@
 /* From a model folder to a tokenizer: find the file, collect the vocabulary by
  * id, check that it has no holes, store it in one block, build the tables.
- *
- * vocab.txt is BERT's older form: a piece a line, its number is its id. What
- * surrounds it is then BERT's, as in the `transformers` library: the special
- * tokens it has are found in the text, [CLS] and [SEP] are put around it.
  */
 #include "core/text/tokenizer_internal.h"
 
 #include "base/fileio.h"
 #include "base/mem.h"
-#include "core/text/json_file.h"
-#include "core/text/utf8.h"
 
 #include <string.h>
 
-enum { VOCAB_FILE_BYTES_MAX = 64 << 20, CONFIG_FILE_BYTES_MAX = 1 << 20 };
+enum { JSON_FILE_BYTES_MAX = 64 << 20 };
 
 enum err_code tokenizer__vocab_put(struct tokenizer_parts *parts, size_t id, struct str piece,
     bool added_only, const char *file, struct err *e)
 {
-    if (id >= WORDPIECE_ID_MAX)
+    if (id >= WORDPIECE_ID_MAX || (parts->max_ids && id >= parts->max_ids))
         return err_set(e, ERR_CORRUPT, "%s: id %zu of \"%.*s\" is out of range", file, id,
             (int)(piece.n < 40 ? piece.n : 40), piece.p);
     if (id >= parts->cap) {
@@ -37,6 +31,17 @@ enum err_code tokenizer__vocab_put(struct tokenizer_parts *parts, size_t id, str
     parts->vocab[id] = (struct vocab_entry){ piece, true, added_only };
     if (id >= parts->n_vocab) parts->n_vocab = id + 1;
     return ERR_OK;
+}
+
+bool tokenizer__vocab_find(const struct tokenizer_parts *parts, struct str piece, uint32_t *ret_id)
+{
+    for (size_t id = 0; id < parts->n_vocab; id++) {
+        const struct vocab_entry *v = &parts->vocab[id];
+        if (!v->present || v->added_only || !str_eq(v->piece, piece)) continue;
+        *ret_id = (uint32_t)id;
+        return true;
+    }
+    return false;
 }
 
 static enum err_code store_pieces(struct tokenizer *t, const struct tokenizer_parts *parts,
@@ -63,17 +68,6 @@ static enum err_code store_pieces(struct tokenizer *t, const struct tokenizer_pa
     t->offsets[parts->n_vocab] = (uint32_t)at;
     t->n_pieces = parts->n_vocab;
     return ERR_OK;
-}
-
-static bool find_entry(const struct tokenizer_parts *parts, struct str piece, uint32_t *ret_id)
-{
-    for (size_t id = 0; id < parts->n_vocab; id++) {
-        const struct vocab_entry *v = &parts->vocab[id];
-        if (!v->present || v->added_only || !str_eq(v->piece, piece)) continue;
-        *ret_id = (uint32_t)id;
-        return true;
-    }
-    return false;
 }
 
 /* Each piece must lead back to its own id: in vocab.txt one may stand twice. */
@@ -115,7 +109,7 @@ enum err_code tokenizer__assemble(
 {
     struct wordpiece_config c = { .prefix = parts->prefix, .max_chars = parts->max_chars };
     if (parts->n_vocab == 0) return err_set(e, ERR_CORRUPT, "%s: the vocabulary is empty", file);
-    if (!find_entry(parts, parts->unk, &c.unk_id))
+    if (!tokenizer__vocab_find(parts, parts->unk, &c.unk_id))
         return err_set(e, ERR_CORRUPT, "%s: the vocabulary lacks the unknown token \"%.*s\"", file,
             (int)(parts->unk.n < 40 ? parts->unk.n : 40), parts->unk.p);
     AUTO_FREE bool *skip = mem_alloc(parts->n_vocab, sizeof *skip);
@@ -131,93 +125,37 @@ enum err_code tokenizer__assemble(
     return ERR_OK;
 }
 
-/* ---- vocab.txt ---- */
-
-static struct str trim_end(struct str line)
-{
-    while (line.n && strchr(" \t\r\v\f", line.p[line.n - 1]) && line.p[line.n - 1] != '\0')
-        line.n--;
-    return line;
-}
-
-static enum err_code read_lines(struct str text, struct tokenizer_parts *parts, struct err *e)
-{
-    for (size_t at = 0, id = 0; at < text.n; id++) {
-        const char *end = memchr(text.p + at, '\n', text.n - at);
-        size_t n = end ? (size_t)(end - text.p) - at : text.n - at;
-        struct str line = trim_end((struct str){ text.p + at, n });
-        if (line.n == 0) return err_set(e, ERR_CORRUPT, "vocab.txt: line %zu is empty", id + 1);
-        TRY(tokenizer__vocab_put(parts, id, line, false, "vocab.txt", e));
-        at += n + 1;
-    }
-    return ERR_OK;
-}
-
-static enum err_code read_bert_settings(const char *dir, struct tokenizer *t, struct err *e)
-{
-    t->norm = (struct bert_options){ true, true, true, true };
-    AUTO_FREE char *path = path_join(dir, "tokenizer_config.json");
-    if (!path) return err_set(e, ERR_NOMEM, "no memory to load the tokenizer");
-    if (!file_exists(path)) return ERR_OK;
-    AUTO_JSON json_t *j = NULL;
-    const struct json_place at = { "tokenizer_config.json", "" };
-    TRY(json_file_read(path, CONFIG_FILE_BYTES_MAX, &j, e));
-    TRY(json_read_bool(j, "do_lower_case", &at, &t->norm.lowercase, e));
-    t->norm.strip_accents = t->norm.lowercase;
-    TRY(json_read_bool(j, "strip_accents", &at, &t->norm.strip_accents, e));
-    return json_read_bool(j, "tokenize_chinese_chars", &at, &t->norm.handle_chinese_chars, e);
-}
-
-static enum err_code add_bert_specials(
-    struct tokenizer *t, const struct tokenizer_parts *parts, struct err *e)
-{
-    static const char *const names[] = { "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]" };
-    bool has_cls = false, has_sep = false;
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        char content[8];
-        struct added_token a = { .content = content, .len = strlen(names[i]) };
-        memcpy(content, names[i], a.len + 1);
-        if (!find_entry(parts, str_from(names[i]), &a.id)) continue;
-        TRY(added_tokens_add(&t->added, &a, e));
-        if (i == 2) {
-            t->lead[0] = a.id;
-            has_cls = true;
-        } else if (i == 3) {
-            t->trail[0] = a.id;
-            has_sep = true;
-        }
-    }
-    t->n_lead = t->n_trail = has_cls && has_sep;
-    return ERR_OK;
-}
-
-static enum err_code load_vocab_txt(
-    const char *dir, const char *path, struct tokenizer *t, struct err *e)
-{
-    AUTO_FREE char *text = NULL;
-    AUTO_FREE struct vocab_entry *vocab = NULL;
-    struct tokenizer_parts parts = { .prefix = STR("##"), .unk = STR("[UNK]"), .max_chars = 100 };
-    size_t n;
-    TRY(file_read(path, VOCAB_FILE_BYTES_MAX, &text, &n, e));
-    if (!utf8_valid((struct str){ text, n }, NULL))
-        return err_set(e, ERR_CORRUPT, "vocab.txt is not valid UTF-8");
-    enum err_code code = read_lines((struct str){ text, n }, &parts, e);
-    vocab = parts.vocab;
-    TRY(code);
-    TRY(read_bert_settings(dir, t, e));
-    TRY(add_bert_specials(t, &parts, e));
-    return tokenizer__assemble(t, &parts, "vocab.txt", e);
-}
-
-static enum err_code load_json(const char *path, struct tokenizer *t, struct err *e)
+static enum err_code read_json(
+    struct str text, const char *path, struct tokenizer *t, struct err *e)
 {
     struct tokenizer_parts parts = { 0 };
     void *keep = NULL;
-    enum err_code code = tokenizer__read_json(path, t, &parts, &keep, e);
+    enum err_code code = tokenizer__read_json(text, path, t, &parts, &keep, e);
     if (code == ERR_OK) code = tokenizer__assemble(t, &parts, "tokenizer.json", e);
     mem_free(parts.vocab);
     tokenizer__release_json(keep);
     return code;
+}
+
+enum err_code tokenizer_load_json(struct str json, struct tokenizer **ret_t, struct err *e)
+{
+    struct tokenizer *t = mem_zalloc(1, sizeof *t);
+    if (!t) return err_set(e, ERR_NOMEM, "no memory to load the tokenizer");
+    enum err_code code = read_json(json, "tokenizer.json", t, e);
+    if (code != ERR_OK) {
+        tokenizer_free(t);
+        return code;
+    }
+    *ret_t = t;
+    return ERR_OK;
+}
+
+static enum err_code read_json_file(const char *path, struct tokenizer *t, struct err *e)
+{
+    AUTO_FREE char *text = NULL;
+    size_t n = 0;
+    TRY(file_read(path, JSON_FILE_BYTES_MAX, &text, &n, e));
+    return read_json((struct str){ text, n }, path, t, e);
 }
 
 enum err_code tokenizer_load(const char *model_dir, struct tokenizer **ret_t, struct err *e)
@@ -229,9 +167,9 @@ enum err_code tokenizer_load(const char *model_dir, struct tokenizer **ret_t, st
     if (!json || !text || !t)
         code = err_set(e, ERR_NOMEM, "no memory to load the tokenizer");
     else if (file_exists(json))
-        code = load_json(json, t, e);
+        code = read_json_file(json, t, e);
     else if (file_exists(text))
-        code = load_vocab_txt(model_dir, text, t, e);
+        code = tokenizer__load_vocab(model_dir, t, e);
     else
         code =
             err_set(e, ERR_NOT_FOUND, "%s holds neither tokenizer.json nor vocab.txt", model_dir);

@@ -27,6 +27,37 @@ START_TEST(broken_files)
 }
 END_TEST
 
+START_TEST(from_memory)
+{
+    AUTO_JSON json_t *j = NULL;
+    struct err e = ERR_INIT;
+    const char text[] = "{\"a\":1}{"; /* only what is given is read */
+    ck_assert_ok(json_text_read((struct str){ text, 7 }, "name", &j, &e), &e);
+    ck_assert_int_eq(json_integer_value(json_object_get(j, "a")), 1);
+    json_t *none = NULL;
+    ck_assert_err(json_text_read((struct str){ text, 8 }, "name", &none, &e), ERR_CORRUPT);
+    ck_assert_msg(strncmp(e.msg, "name, line 1", 12) == 0, "%s", e.msg);
+    ck_assert_err(json_text_read(STR("[]"), "name", &none, &e), ERR_CORRUPT);
+    ck_assert_ptr_null(none);
+}
+END_TEST
+
+START_TEST(numbers_beyond_integers)
+{
+    struct tmpdir dir;
+    char path[TMPDIR_PATH_BYTES];
+    AUTO_JSON json_t *j = NULL;
+    struct err e = ERR_INIT;
+    tmpdir_make(&dir);
+    fixture_write(&dir, "f.json", "{\"a\":1000000000000000019884624838656,\"b\":2}");
+    tmpdir_file(&dir, "f.json", path);
+    ck_assert_err(json_file_read(path, 1000, &j, NULL), ERR_CORRUPT);
+    ck_assert_ok(json_file_read_reals(path, 1000, &j, &e), &e);
+    ck_assert(json_is_real(json_object_get(j, "b")));
+    tmpdir_remove(&dir);
+}
+END_TEST
+
 START_TEST(missing_and_too_large)
 {
     json_t *j = NULL;
@@ -72,6 +103,8 @@ TEST_SUITE(json_file)
 {
     TCase *tc = tcase_create("core");
     tcase_add_loop_test(tc, broken_files, 0, 10);
+    tcase_add_test(tc, from_memory);
+    tcase_add_test(tc, numbers_beyond_integers);
     tcase_add_test(tc, missing_and_too_large);
     tcase_add_test(tc, fields);
     suite_add_tcase(s, tc);

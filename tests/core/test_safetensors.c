@@ -1,6 +1,7 @@
 /* Hostile files are written as header text and a number of data bytes. */
 #include "core/model/safetensors.h"
 
+#include "base/mem.h"
 #include "base/rng.h"
 #include "tests/support/oom.h"
 #include "tests/support/test.h"
@@ -114,6 +115,15 @@ static const struct {
         "contradict" },
     { "{\"a\":{\"dtype\":\"F32\",\"shape\":[1,1,1,1,1,1,1,1,2],\"data_offsets\":[0,8]}}", 8,
         "dimensions" },
+    { "{\"a\":{\"dtype\":\"F32\",\"shape\":[4294967296,4294967296,0],\"data_offsets\":[0,0]}}", 0,
+        "overflow" },
+    { "{\"a\":{\"dtype\":\"F64\",\"shape\":[2305843009213693952,2],\"data_offsets\":[0,0]}}", 0,
+        "contradict" },
+    { "{\"a\":{\"dtype\":\"U8\",\"shape\":[9223372036854775808],\"data_offsets\":[0,0]}}", 0,
+        "JSON" },
+    { "{\"a\":{\"dtype\":\"U8\",\"shape\":[true],\"data_offsets\":[0,1]}}", 1, "sizes" },
+    { "{\"a\":{\"dtype\":\"U8\",\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]}}", 1,
+        "JSON" },
     { "{\"a\":{\"dtype\":\"F33\",\"shape\":[2],\"data_offsets\":[0,8]}}", 8, "dtype" },
     { "{\"a\":{\"dtype\":5,\"shape\":[2],\"data_offsets\":[0,8]}}", 8, "must have" },
     { "{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8],\"x\":1}}", 8, "must have" },
@@ -141,7 +151,8 @@ START_TEST(bad_lengths)
         write_bytes(file, n);
         ck_assert_err(safetensors_open(path, &s, NULL), ERR_CORRUPT);
     }
-    const uint64_t lengths[] = { 0, 9, 100000001, UINT64_MAX, UINT64_MAX - 7, 1ULL << 63 };
+    const uint64_t lengths[] = { 0, 9, (16 << 20) + 1, 100000001, UINT64_MAX, UINT64_MAX - 7,
+        1ULL << 63 };
     for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
         for (unsigned k = 0; k < 8; k++)
             file[k] = (unsigned char)(lengths[i] >> (8 * k));
@@ -149,6 +160,54 @@ START_TEST(bad_lengths)
         ck_assert_err(safetensors_open(path, &s, NULL), ERR_CORRUPT);
     }
     ck_assert_err(safetensors_open("/nonexistent/x", &s, NULL), ERR_NOT_FOUND);
+}
+END_TEST
+
+/* A file large enough for the header that it promises, which is refused all the same; one of a thousand
+ * arrays in each other; one whose names differ only in escapes. */
+START_TEST(odd_headers)
+{
+    struct safetensors *s;
+    struct err e = ERR_INIT;
+    enum { LARGE = (16 << 20) + 9, DEPTH = 3000 };
+    unsigned char *file = mem_alloc(LARGE, 1);
+    ck_assert_ptr_nonnull(file);
+    memset(file, ' ', LARGE);
+    const uint64_t n = LARGE - 8;
+    for (unsigned k = 0; k < 8; k++)
+        file[k] = (unsigned char)(n >> (8 * k));
+    memcpy(file + 8, "{}", 2);
+    ck_assert_err(safetensors_open_memory(file, LARGE, &s, &e), ERR_CORRUPT);
+    ck_assert_msg(strstr(e.msg, "does not fit") != NULL, "%s", e.msg);
+    mem_free(file);
+
+    static char deep[2 * DEPTH + 16] = "{\"a\":";
+    memset(deep + 5, '[', DEPTH);
+    memset(deep + 5 + DEPTH, ']', DEPTH);
+    deep[5 + 2 * DEPTH] = '}';
+    ck_assert_err(open_header(deep, 0, &s, &e), ERR_CORRUPT);
+
+    ck_assert_err(
+        open_header("{\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]},"
+                    "\"\\u0061\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]}}",
+            1, &s, &e),
+        ERR_CORRUPT);
+}
+END_TEST
+
+START_TEST(memory_is_as_a_file)
+{
+    unsigned char file[1024];
+    size_t n = compose(file, GOOD, 28);
+    struct safetensors *s = NULL;
+    struct err e = ERR_INIT;
+    for (size_t k = 0; k < n; k++)
+        ck_assert_err(safetensors_open_memory(file, k, &s, NULL), ERR_CORRUPT);
+    ck_assert_ptr_null(s);
+    ck_assert_ok(safetensors_open_memory(file, n, &s, &e), &e);
+    ck_assert_uint_eq(safetensors_count(s), 4);
+    ck_assert_ptr_eq(safetensors_at(s, 0)->data, file + n - 28);
+    safetensors_close(s);
 }
 END_TEST
 
@@ -213,6 +272,8 @@ TEST_SUITE(safetensors)
     tcase_add_test(tc, a_good_file);
     tcase_add_loop_test(tc, bad_headers, 0, N_BAD);
     tcase_add_test(tc, bad_lengths);
+    tcase_add_test(tc, odd_headers);
+    tcase_add_test(tc, memory_is_as_a_file);
     tcase_add_test(tc, random_damage);
     tcase_add_test(tc, types);
     suite_add_tcase(s, tc);

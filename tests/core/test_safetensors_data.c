@@ -71,11 +71,12 @@ START_TEST(round_trip)
 }
 END_TEST
 
-/* As the `safetensors` library writes it. */
+/* As the `safetensors` library writes it, with the word that `transformers` asks for. */
 START_TEST(known_bytes)
 {
-    static const char want[] = "\x38\0\0\0\0\0\0\0"
-                               "{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}  "
+    static const char want[] = "\x58\0\0\0\0\0\0\0"
+                               "{\"__metadata__\":{\"format\":\"pt\"},"
+                               "\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}   "
                                "\0\0\x80\x3F\0\0\0\xC0";
     const float values[] = { 1, -2 };
     char got[128] = "";
@@ -86,6 +87,34 @@ START_TEST(known_bytes)
     ck_assert_uint_eq(fread(got, 1, sizeof got, f), sizeof want - 1);
     ck_assert_mem_eq(got, want, sizeof want - 1);
     ck_assert_int_eq(fclose(f), 0);
+}
+END_TEST
+
+/* As many tensors as a model has, some of them empty; names in no order. */
+START_TEST(many_tensors)
+{
+    enum { MANY = 400 };
+    static struct safetensor_out out[MANY];
+    static char names[MANY][40];
+    static const enum dtype types[] = { DTYPE_F16, DTYPE_F32, DTYPE_BF16, DTYPE_U8 };
+    const unsigned char data[64] = { 1, 2, 3 };
+    for (size_t i = 0; i < MANY; i++) {
+        snprintf(names[i], sizeof names[i], "layer.%zu.weight", (i * 37) % MANY);
+        out[i] = (struct safetensor_out){ names[i], types[i % 4], 2, { i % 5, 3 }, data };
+    }
+    struct safetensors *s;
+    struct err e = ERR_INIT;
+    ck_assert_ok(safetensors_write(path, out, MANY, &e), &e);
+    ck_assert_ok(safetensors_open(path, &s, &e), &e);
+    ck_assert_uint_eq(safetensors_count(s), MANY);
+    for (size_t i = 0; i < MANY; i++) {
+        const struct safetensor *t = safetensors_find(s, names[i]);
+        ck_assert_ptr_nonnull(t);
+        ck_assert(t->dtype == types[i % 4] && t->n_elements == i % 5 * 3);
+        if (t->size_bytes) ck_assert_mem_eq(t->data, data, t->size_bytes);
+    }
+    ck_assert_ptr_null(safetensors_find(s, "__metadata__"));
+    safetensors_close(s);
 }
 END_TEST
 
@@ -128,6 +157,7 @@ TEST_SUITE(safetensors_data)
     tcase_add_checked_fixture(tc, set_up, tear_down);
     tcase_add_test(tc, round_trip);
     tcase_add_test(tc, known_bytes);
+    tcase_add_test(tc, many_tensors);
     tcase_add_test(tc, what_cannot_be_written);
     suite_add_tcase(s, tc);
     TCase *oom = tcase_create("oom");

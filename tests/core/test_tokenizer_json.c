@@ -69,6 +69,7 @@ static const struct edit {
     { "\"dog\":11", "\"dog\":-1", ERR_CORRUPT, "vocab" },
     { "\"dog\":11", "\"dog\":4294967296", ERR_CORRUPT, "out of range" },
     { "\"dog\":11", "\"dog\":16777215", ERR_CORRUPT, "out of range" },
+    { "\"dog\":11", "\"dog\":16000000", ERR_CORRUPT, "out of range" }, /* no table that large */
     { "\"dog\":11", "\"dog\":1.5", ERR_CORRUPT, "vocab" },
     { "\"dog\":11", "\"dog\":\"11\"", ERR_CORRUPT, "vocab" },
     { "\"dog\":11", "\"cat\":11", ERR_CORRUPT, "duplicate" },
@@ -166,6 +167,20 @@ START_TEST(template_around_the_text)
 }
 END_TEST
 
+START_TEST(from_memory)
+{
+    struct tokenizer *t = NULL;
+    struct err e = ERR_INIT;
+    ck_assert_ok(tokenizer_load_json(str_from(FIXTURE_TOKENIZER_JSON), &t, &e), &e);
+    ck_assert_uint_eq(tokenizer_vocab_size(t), FIXTURE_TOKENS);
+    tokenizer_free(t);
+    t = NULL;
+    ck_assert_err(tokenizer_load_json(STR("{}"), &t, &e), ERR_UNPROCESSABLE);
+    ck_assert_err(tokenizer_load_json(STR("{"), &t, &e), ERR_CORRUPT);
+    ck_assert_ptr_null(t);
+}
+END_TEST
+
 /* Whatever one byte becomes, the file loads or is refused; sanitizers watch. */
 START_TEST(random_damage)
 {
@@ -194,6 +209,7 @@ TEST_SUITE(tokenizer_json)
     tcase_add_loop_test(tc, one_change, 0, N_EDITS);
     tcase_add_test(tc, added_tokens_beyond_the_vocabulary);
     tcase_add_test(tc, template_around_the_text);
+    tcase_add_test(tc, from_memory);
     tcase_add_test(tc, random_damage);
     suite_add_tcase(s, tc);
 }

@@ -1,3 +1,4 @@
+/* From a folder; vocab.txt and what stands beside it (core/text/tokenizer_vocab.c). */
 #include "core/text/tokenizer.h"
 
 #include "tests/core/model_fixture.h"
@@ -61,6 +62,90 @@ START_TEST(tokenizer_config_is_heeded)
 }
 END_TEST
 
+/* What a `transformers` library of today writes beside vocab.txt. */
+START_TEST(a_current_config)
+{
+    fixture_write(&dir, "vocab.txt", VOCAB);
+    fixture_write(&dir, "tokenizer_config.json",
+        "{\"added_tokens_decoder\":{\"2\":{\"content\":\"[CLS]\",\"lstrip\":false,\"normalized\":"
+        "false,"
+        "\"rstrip\":false,\"single_word\":false,\"special\":true},\"7\":{\"content\":\"The\","
+        "\"lstrip\":"
+        "true}},\"clean_up_tokenization_spaces\":true,\"cls_token\":{\"__type\":\"AddedToken\","
+        "\"content\":"
+        "\"[CLS]\"},\"do_basic_tokenize\":true,\"do_lower_case\":true,\"mask_token\":\"[MASK]\","
+        "\"model_max_length\":1000000000000000019884624838656,\"never_split\":null,\"strip_"
+        "accents\":null,"
+        "\"tokenize_chinese_chars\":true,\"tokenizer_class\":\"BertTokenizer\"}");
+    check("The the", "2 7 4 3");
+    fixture_write(&dir, "tokenizer_config.json",
+        "{\"cls_token\":\"The\",\"sep_token\":{\"content\":\"cafe\"},\"unk_token\":\"[PAD]\"}");
+    check("the x", "7 4 0 5");
+}
+END_TEST
+
+START_TEST(tokens_that_vocab_txt_lacks)
+{
+    static const struct {
+        const char *file, *text;
+        enum err_code code;
+    } cases[] = {
+        { "added_tokens.json", "{\"[CLS]\":2}", ERR_OK },
+        { "added_tokens.json", "{\"[NEW]\":9}", ERR_UNPROCESSABLE },
+        { "added_tokens.json", "{\"[CLS]\":3}", ERR_UNPROCESSABLE },
+        { "added_tokens.json", "{\"[CLS]\":\"2\"}", ERR_UNPROCESSABLE },
+        { "added_tokens.json", "[]", ERR_CORRUPT },
+        { "tokenizer_config.json", "{\"added_tokens_decoder\":{\"9\":{\"content\":\"[NEW]\"}}}",
+            ERR_UNPROCESSABLE },
+        { "tokenizer_config.json", "{\"added_tokens_decoder\":{\"3\":{\"content\":\"[CLS]\"}}}",
+            ERR_UNPROCESSABLE },
+        { "tokenizer_config.json", "{\"added_tokens_decoder\":{\"x\":{\"content\":\"[CLS]\"}}}",
+            ERR_UNPROCESSABLE },
+        { "tokenizer_config.json",
+            "{\"added_tokens_decoder\":{\"4\":{\"content\":\"the\",\"normalized\":true}}}",
+            ERR_UNPROCESSABLE },
+        { "tokenizer_config.json", "{\"added_tokens_decoder\":{\"2\":{}}}", ERR_CORRUPT },
+        { "tokenizer_config.json", "{\"added_tokens_decoder\":{\"2\":7}}", ERR_CORRUPT },
+        { "tokenizer_config.json", "{\"added_tokens_decoder\":[]}", ERR_CORRUPT },
+        { "tokenizer_config.json", "{\"cls_token\":7}", ERR_CORRUPT },
+        { "tokenizer_config.json", "{\"cls_token\":null}", ERR_OK },
+    };
+    struct err e = ERR_INIT;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct tokenizer *t = NULL;
+        tear_down();
+        set_up();
+        fixture_write(&dir, "vocab.txt", VOCAB);
+        fixture_write(&dir, cases[i].file, cases[i].text);
+        enum err_code code = tokenizer_load(dir.path, &t, &e);
+        ck_assert_msg(code == cases[i].code, "case %zu: %s (%s)", i, err_name(code), e.msg);
+        tokenizer_free(t);
+    }
+}
+END_TEST
+
+/* As the static encoder asks for them, and cut as an encoder with 4 positions cuts them. */
+START_TEST(vocab_txt_without_specials_and_cut)
+{
+    fixture_write(&dir, "vocab.txt", VOCAB);
+    struct tokenizer *t;
+    struct token_ids ids = { .no_specials = true };
+    struct tokenizer_scratch *s = tokenizer_scratch_new();
+    ck_assert_ptr_nonnull(s);
+    ck_assert_ok(tokenizer_load(dir.path, &t, NULL));
+    ck_assert_ok(tokenizer_encode(t, STR("the cafes the"), 0, s, &ids, NULL));
+    ck_assert_uint_eq(ids.n, 4);
+    ck_assert_mem_eq(ids.ids, ((uint32_t[]){ 4, 5, 8, 4 }), 4 * sizeof *ids.ids);
+    ids.no_specials = false;
+    ck_assert_ok(tokenizer_encode(t, STR("the cafes the"), 4, s, &ids, NULL));
+    ck_assert(ids.n == 4 && ids.truncated);
+    ck_assert_mem_eq(ids.ids, ((uint32_t[]){ 2, 4, 5, 3 }), 4 * sizeof *ids.ids);
+    token_ids_done(&ids);
+    tokenizer_scratch_free(s);
+    tokenizer_free(t);
+}
+END_TEST
+
 START_TEST(without_cls_and_sep_nothing_is_added)
 {
     fixture_write(&dir, "vocab.txt", "[UNK]\nthe\n[CLS]");
@@ -113,7 +198,9 @@ static enum err_code load_once(void)
 START_TEST(out_of_memory)
 {
     fixture_write(&dir, "vocab.txt", VOCAB);
-    fixture_write(&dir, "tokenizer_config.json", "{}");
+    fixture_write(&dir, "tokenizer_config.json",
+        "{\"added_tokens_decoder\":{\"2\":{\"content\":\"[CLS]\"}}}");
+    fixture_write(&dir, "added_tokens.json", "{\"[CLS]\":2}");
     OOM_LOOP(load_once);
 }
 END_TEST
@@ -124,6 +211,9 @@ TEST_SUITE(tokenizer_load)
     tcase_add_checked_fixture(tc, set_up, tear_down);
     tcase_add_test(tc, vocab_txt_is_uncased_bert);
     tcase_add_test(tc, tokenizer_config_is_heeded);
+    tcase_add_test(tc, a_current_config);
+    tcase_add_test(tc, tokens_that_vocab_txt_lacks);
+    tcase_add_test(tc, vocab_txt_without_specials_and_cut);
     tcase_add_test(tc, without_cls_and_sep_nothing_is_added);
     tcase_add_loop_test(tc, broken_vocab_txt, 0, 5);
     tcase_add_test(tc, tokenizer_json_comes_first);
