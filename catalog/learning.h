@@ -139,6 +139,8 @@ struct catalog_run {
     int64_t max_steps;                       /* 0: none */
     int64_t seed;
     enum run_promote promote;
+    struct str method; /* which parameters learn: "auto", "adapter", …; "" on the way in: "auto" */
+    int64_t layers;    /* "last_layers": how many; 0: not named */
     /* what became of it */
     int64_t from_version, to_version; /* to_version 0: none (yet) */
     int64_t step, steps;

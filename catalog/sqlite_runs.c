@@ -35,7 +35,9 @@ enum {
     COL_ATTEMPTS,
     COL_CREATED,
     COL_STARTED,
-    COL_FINISHED
+    COL_FINISHED,
+    COL_METHOD,
+    COL_LAYERS
 };
 _Static_assert(RUN_SUCCEEDED == 4, "the index run_open and sqlite_stmts.def say status < 4");
 
@@ -56,7 +58,7 @@ static enum err_code strings_read(
         { COL_ANCHOR, &run->pairs_anchor }, { COL_POSITIVE, &run->pairs_positive },
         { COL_LABELS, &run->labels }, { COL_DECISION, &run->decision },
         { COL_ERROR_CODE, &run->error_code }, { COL_ERROR, &run->error },
-        { COL_DATA_HASH, &run->data_hash } };
+        { COL_DATA_HASH, &run->data_hash }, { COL_METHOD, &run->method } };
     for (size_t i = 0; i < sizeof strings / sizeof strings[0]; i++)
         TRY(catalog__column_str(s, strings[i].at, a, strings[i].to, e));
     return ERR_OK;
@@ -76,6 +78,7 @@ static enum err_code row_read(
         .max_steps = sqlite3_column_int64(s, COL_MAX_STEPS),
         .seed = sqlite3_column_int64(s, COL_SEED),
         .promote = (enum run_promote)promote,
+        .layers = sqlite3_column_int64(s, COL_LAYERS),
         .from_version = sqlite3_column_int64(s, COL_FROM),
         .to_version = sqlite3_column_int64(s, COL_TO),
         .step = sqlite3_column_int64(s, COL_STEP),
@@ -213,6 +216,8 @@ static enum err_code create(struct conn *cn, struct catalog_run *run, struct err
     catalog__bind_int(s, 12, run->from_version);
     catalog__bind_int(s, 13, run->to_version);
     catalog__bind_int(s, 14, run->created_ms);
+    catalog__bind_text(s, 15, run->method.n ? run->method : STR("auto"));
+    catalog__bind_int(s, 16, run->layers);
     enum err_code code = catalog__run_one(cn, s, ERR_NOT_FOUND, "the collection does not exist", e);
     if (code == ERR_CONFLICT) /* the index run_open */
         return err_set(e, code, "the collection has a run that has not ended");

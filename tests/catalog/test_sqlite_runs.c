@@ -34,6 +34,8 @@ START_TEST(what_was_asked_for)
         .pairs_positive = STR("text"),
         .max_seconds = 1.5,
         .max_steps = 7,
+        .method = STR("last_layers"),
+        .layers = 2,
         .seed = INT64_MIN,
         .promote = PROMOTE_NEVER,
         .from_version = 1 };
@@ -46,6 +48,7 @@ START_TEST(what_was_asked_for)
     ck_assert(str_is(r.objective, "mnrl") && str_is(r.pairs_anchor, "metadata.title"));
     ck_assert(str_is(r.pairs_positive, "text") && r.labels.p && r.labels.n == 0);
     ck_assert(r.max_seconds == 1.5 && r.max_steps == 7 && r.seed == INT64_MIN);
+    ck_assert(str_is(r.method, "last_layers") && r.layers == 2);
     ck_assert(r.from_version == 1 && r.to_version == 0 && r.n_metrics == 0 && r.loss == 0);
     ck_assert(r.created_ms == made.created_ms && r.started_ms == 0 && r.finished_ms == 0);
     ck_assert(r.decision.n == 0 && r.error_code.n == 0 && r.error.n == 0 && r.data_hash.n == 0);
@@ -65,6 +68,7 @@ START_TEST(what_was_asked_for)
     };
     ck_assert_ok(catalog_run_create(f.c, &second, &e), &e);
     ck_assert_int_eq(get(&f, second.id).to_version, 1);
+    ck_assert(str_is(get(&f, second.id).method, "auto") && get(&f, second.id).layers == 0);
     ck_assert_err(catalog_run_get(f.c, 99, f.a, &r, &e), ERR_NOT_FOUND);
     fixture_close(&f);
 }
