@@ -156,6 +156,40 @@ static enum err_code read_max_tokens(const char *dir, struct bert_config *c, str
     return ERR_OK;
 }
 
+/* ---- do_lower_case ---- */
+
+static enum err_code encode(
+    const struct tokenizer *t, struct str text, struct token_ids *out, struct err *e)
+{
+    struct tokenizer_scratch *scratch = tokenizer_scratch_new();
+    if (!scratch) return err_set(e, ERR_NOMEM, "no memory to load the model");
+    enum err_code code = tokenizer_encode(t, text, 0, scratch, out, e);
+    tokenizer_scratch_free(scratch);
+    return code;
+}
+
+/* sentence-transformers lower-cases texts by itself when sentence_bert_config.json says so. Here only the tokenizer
+ * does, so it must. */
+static enum err_code check_lower_case(const struct model_source *src, struct err *e)
+{
+    static const struct json_place at = { "sentence_bert_config.json", "" };
+    AUTO_FREE char *path = path_join(src->dir, at.file);
+    AUTO_JSON json_t *j = NULL;
+    AUTO(token_ids_done) struct token_ids upper = { .n = 0 }, lower = { .n = 0 };
+    bool wanted = false;
+    if (!path) return err_set(e, ERR_NOMEM, "no memory to load the model");
+    if (!file_exists(path)) return ERR_OK;
+    TRY(json_file_read(path, BERT_CONFIG_BYTES_MAX, &j, e));
+    TRY(json_read_bool(j, "do_lower_case", &at, &wanted, e));
+    if (!wanted) return ERR_OK;
+    TRY(encode(src->tokenizer, STR("A"), &upper, e));
+    TRY(encode(src->tokenizer, STR("a"), &lower, e));
+    if (upper.n == lower.n && memcmp(upper.ids, lower.ids, upper.n * sizeof *upper.ids) == 0)
+        return ERR_OK;
+    return err_set(e, ERR_UNPROCESSABLE,
+        "%s: do_lower_case is true, but the tokenizer tells upper case from lower", at.file);
+}
+
 enum err_code bert_config_read(
     const struct model_source *src, struct bert_config *ret_c, struct err *e)
 {
@@ -166,6 +200,7 @@ enum err_code bert_config_read(
         return err_set(e, ERR_UNPROCESSABLE,
             "config.json: vocab_size is %zu, but the tokenizer has %zu tokens", c.vocab, n_tokens);
     TRY(read_max_tokens(src->dir, &c, e));
+    TRY(check_lower_case(src, e));
     TRY(bert__modules_read(src, &c, e));
     *ret_c = c;
     return ERR_OK;

@@ -20,7 +20,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { BLOCK_TOKENS = 512, HEAD_TEXTS = 16, ALIGN_FLOATS = 16 };
+enum { BLOCK_TOKENS = 256, HEAD_TEXTS = 16, ALIGN_FLOATS = 16 };
 
 /* y = x w' + b; w is packed, or [O,I] where the model has no packed_ops. */
 struct product {
@@ -166,7 +166,10 @@ static const struct packed_ops *choose(enum encoder_products products)
 static size_t attention_floats(const struct bert_model *m)
 {
     size_t n = m->c.max_tokens, D = m->c.hidden / m->c.heads, total;
-    if (m->ops) return packed_attention_floats(m->ops, n, D);
+    if (m->ops) {
+        total = packed_attention_floats(m->ops, n, D);
+        return total ? total : SIZE_MAX;
+    }
     const struct attention_shape s = { (const size_t[]){ 0, n }, 1, m->c.heads, D };
     return mem_add(attention_saved(&s), attention_workspace(&s), &total) ? total : SIZE_MAX;
 }

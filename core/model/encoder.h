@@ -84,7 +84,8 @@ size_t encoder_batch_tokens(const struct encoder_workspace *w);
 /**
  * Run the batch: out [count, dimensions] f32, each row L2-normalised if the model says so
  * (text-small does). A row does not depend, bit for bit, on what else is in the batch; between
- * instruction sets it differs by rounding.
+ * instruction sets it differs by rounding, and with PRODUCTS_BLAS (also what PRODUCTS_BEST is where the CPU has no
+ * vectors for the other) rows may differ by 1e-5 with the batch.
  */
 MUST_USE enum err_code encoder_batch_forward(
     struct encoder_workspace *w, float *out, struct err *e);

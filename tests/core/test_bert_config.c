@@ -292,6 +292,18 @@ START_TEST(a_prompt_that_is_not_pooled)
 }
 END_TEST
 
+START_TEST(lower_case)
+{
+    struct bert_config c;
+    struct err e = ERR_INIT;
+    fixture_write(&dir, "sentence_bert_config.json", "{\"do_lower_case\":true}");
+    ck_assert_ok(read(&c, &e), &e); /* the tokenizer does it */
+    fixture_replace(&dir, "tokenizer.json", "\"lowercase\":true", "\"lowercase\":false");
+    ck_assert_err(read(&c, &e), ERR_UNPROCESSABLE);
+    ck_assert_msg(strstr(e.msg, "do_lower_case") != NULL, "%s", e.msg);
+}
+END_TEST
+
 TEST_SUITE(bert_config)
 {
     TCase *tc = tcase_create("core");
@@ -302,6 +314,7 @@ TEST_SUITE(bert_config)
     tcase_add_test(tc, activations);
     tcase_add_loop_test(tc, lengths, 0, N_LENGTHS);
     tcase_add_loop_test(tc, lists, 0, N_LISTS);
+    tcase_add_test(tc, lower_case);
     tcase_add_test(tc, dense_layers);
     tcase_add_test(tc, pooling_modes_by_name);
     tcase_add_test(tc, a_prompt_that_is_not_pooled);
