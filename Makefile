@@ -222,6 +222,15 @@ lint:
 
 bench-%: $(B)/bench_%
 	$< $(ARGS)
+# With MODEL=FOLDER of a BERT encoder: against the peers that PYTHON has (bench/peers/install.sh).
+PYTHON ?= python3
+THREADS ?= 1 2
+ifneq ($(MODEL),)
+bench-encode: $(B)/bench_encode_bert
+	$< --model '$(MODEL)' --threads '$(THREADS)' --python '$(PYTHON)' $(if $(FILE),--file '$(FILE)') $(ARGS)
+bench-train: $(B)/bench_train
+	$< --model '$(MODEL)' --threads '$(THREADS)' --python '$(PYTHON)' $(ARGS)
+endif
 
 clean:
 	rm -rf $(BUILD)

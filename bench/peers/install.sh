@@ -1,0 +1,9 @@
+#!/bin/sh
+# Make a Python environment with the peers that the benches compare with, as far as they can be had.
+#   bench/peers/install.sh FOLDER        then: make bench-encode MODEL=... PYTHON=FOLDER/bin/python
+set -eu
+[ $# = 1 ] || { sed -n '2,3s/^# //p' "$0"; exit 2; }
+python3 -m venv "$1"
+grep -v '^#' "$(dirname "$0")/requirements.txt" | while read -r package; do
+    "$1/bin/pip" install --quiet "$package" || echo "not installed: $package"
+done
