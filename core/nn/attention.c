@@ -1,8 +1,8 @@
-/* A sequence and a head at a time, by products of small matrices that read queries, keys and values where they lie.
- * The right factor of a product is read along its rows; where the product needs it the other way round, as the keys
- * for the scores and the values for the gradient of the probabilities, a transposed copy is made in `work`:
+/* A sequence and a head at a time, by products of small matrices. The left factor of a product is read where it lies;
+ * the right one is copied, in whole tiles and as the product needs it, as rows that are thousands of bytes apart share
+ * few places in the cache:
  *
- *   work = [ D rows of `stride(n)` values | n*n gradients of scores, backward only ]
+ *   work = [ keys or values transposed, D rows | values, keys, queries or dout, n rows | n*n, backward only ]
  */
 #include "core/nn/attention.h"
 
@@ -19,10 +19,16 @@ struct head {
     const real_t *q, *k, *v; /* rows are 3C apart */
 };
 
-/* Room for n values and for reading whole tiles. */
-static size_t stride(size_t n)
+/* n values in whole tiles. */
+static size_t tiles(size_t n)
 {
     return (n + NN_TILE - 1) / NN_TILE * NN_TILE;
+}
+
+/* Between rows of n values that are read down a column: an odd number of tiles, so that they lie all over the cache. */
+static size_t stride(size_t n)
+{
+    return tiles(n) + (tiles(n) / NN_TILE % 2 ? 0 : NN_TILE);
 }
 
 static size_t longest(const struct attention_shape *s)
@@ -53,7 +59,8 @@ size_t attention_saved(const struct attention_shape *s)
 size_t attention_workspace(const struct attention_shape *s)
 {
     size_t n = longest(s);
-    return mul_add(s->D, stride(n), mul_add(n, n, 0));
+    if (n > SIZE_MAX / 4 || s->D > SIZE_MAX / 4) return SIZE_MAX;
+    return mul_add(s->D, stride(n), mul_add(n, tiles(s->D), mul_add(n, n, 0)));
 }
 
 static struct head head_at(const real_t *qkv, const struct attention_shape *s, size_t i, size_t h)
@@ -64,64 +71,88 @@ static struct head head_at(const real_t *qkv, const struct attention_shape *s, s
     return (struct head){ s->starts[i + 1] - s->starts[i], s->D, C, q, q + C, q + 2 * C };
 }
 
-/* t [D,stride(n)] from x, rows of D that are 3C apart; what is beyond n is 0. */
-static void transpose(real_t *restrict t, const real_t *restrict x, const struct head *h)
+/* t [D,stride(n)] from x [n,D], rows of which are x_row apart. What fills up the tiles is 0. */
+static void transpose(
+    real_t *restrict t, const real_t *restrict x, size_t x_row, const struct head *h)
 {
-    size_t step = stride(h->n);
-    for (size_t d = 0; d < h->D; d++) {
-        for (size_t i = 0; i < h->n; i++)
-            t[d * step + i] = x[i * 3 * h->C + d];
-        for (size_t i = h->n; i < step; i++)
-            t[d * step + i] = 0;
-    }
+    const size_t step = stride(h->n), end = tiles(h->n);
+    for (size_t i = 0; i < h->n; i++)
+        for (size_t d = 0; d < h->D; d++)
+            t[d * step + i] = x[i * x_row + d];
+    for (size_t d = 0; d < h->D && h->n < end; d++)
+        memset(t + d * step + h->n, 0, (end - h->n) * sizeof *t);
+}
+
+/* t [n,tiles(D)] likewise, as it lies. */
+static void copy(real_t *restrict t, const real_t *restrict x, size_t x_row, const struct head *h)
+{
+    const size_t step = tiles(h->D);
+    for (size_t i = 0; i < h->n; i++)
+        for (size_t d = 0; d < step; d++)
+            t[i * step + d] = d < h->D ? x[i * x_row + d] : 0;
+}
+
+/* p [n,n], out [n,D] with rows C apart */
+static void forward(real_t *restrict out, real_t *restrict p, real_t *restrict work,
+    const struct head *h, real_t scale)
+{
+    const struct nn_kernels *k = nn_kernels();
+    const size_t n = h->n, D = h->D, row = 3 * h->C;
+    real_t *rows = work + D * stride(n);
+    transpose(work, h->k, row, h);
+    k->matmul(p, n, &(struct nn_matmul){ h->q, row, 1, work, stride(n), n, n, D, .alpha = 1 });
+    for (size_t r = 0; r < n; r++)
+        k->softmax(p + r * n, p + r * n, scale, n);
+    copy(rows, h->v, row, h);
+    k->matmul(out, h->C, &(struct nn_matmul){ p, n, 1, rows, tiles(D), n, D, n, .alpha = 1 });
 }
 
 void attention_forward(real_t *restrict out, real_t *restrict saved, real_t *restrict work,
     const real_t *restrict qkv, const struct attention_shape *s)
 {
-    const struct nn_kernels *k = nn_kernels();
     const real_t scale = (real_t)(1 / sqrt((double)s->D));
     real_t *p = saved;
     for (size_t i = 0; i < s->count; i++)
         for (size_t at = 0; at < s->H; at++) {
             const struct head h = head_at(qkv, s, i, at);
-            const size_t n = h.n, D = h.D, C = h.C;
-            transpose(work, h.k, &h);
-            k->matmul(p, n,
-                &(struct nn_matmul){
-                    h.q, 3 * C, 1, work, stride(n), n, n, D, .alpha = 1, .b_whole = true });
-            for (size_t r = 0; r < n; r++)
-                k->softmax(p + r * n, p + r * n, scale, n);
-            k->matmul(out + s->starts[i] * C + at * D, C,
-                &(struct nn_matmul){ p, n, 1, h.v, 3 * C, n, D, n, .alpha = 1 });
-            p += n * n;
+            forward(out + s->starts[i] * h.C + at * h.D, p, work, &h, scale);
+            p += h.n * h.n;
         }
+}
+
+/* dq: where the head's queries have their gradients; rows 3C apart. dout [n,D]: rows C apart. */
+static void backward(real_t *restrict dq, real_t *restrict work, const real_t *restrict dout,
+    const real_t *restrict p, const struct head *h, real_t scale)
+{
+    const struct nn_kernels *k = nn_kernels();
+    const size_t n = h->n, D = h->D, row = 3 * h->C;
+    real_t *rows = work + D * stride(n), *ds = rows + n * tiles(D);
+    struct nn_matmul m = { dout, h->C, 1, work, stride(n), n, n, D, .alpha = 1 };
+    transpose(work, h->v, row, h);
+    k->matmul(ds, n, &m);
+    for (size_t r = 0; r < n; r++)
+        k->softmax_slope(ds + r * n, p + r * n, n);
+    m = (struct nn_matmul){ ds, n, 1, rows, tiles(D), n, D, n, .alpha = scale, .add = true };
+    copy(rows, h->k, row, h);
+    k->matmul(dq, row, &m);
+    m.a_row = 1; /* the scores' gradients transposed */
+    m.a_col = n;
+    copy(rows, h->q, row, h);
+    k->matmul(dq + h->C, row, &m);
+    m.a = p;
+    m.alpha = 1;
+    copy(rows, dout, h->C, h);
+    k->matmul(dq + 2 * h->C, row, &m);
 }
 
 void attention_backward(real_t *restrict dqkv, real_t *restrict work, const real_t *restrict dout,
     const real_t *restrict saved, const real_t *restrict qkv, const struct attention_shape *s)
 {
-    const struct nn_kernels *k = nn_kernels();
     const real_t scale = (real_t)(1 / sqrt((double)s->D)), *p = saved;
     for (size_t i = 0; i < s->count; i++)
         for (size_t at = 0; at < s->H; at++) {
             const struct head h = head_at(qkv, s, i, at);
-            const size_t n = h.n, D = h.D, C = h.C;
-            const real_t *go = dout + s->starts[i] * C + at * D;
-            real_t *dq = dqkv + (h.q - qkv), *dk = dq + C, *dv = dk + C;
-            real_t *ds = work + D * stride(n);
-            transpose(work, h.v, &h);
-            k->matmul(ds, n,
-                &(struct nn_matmul){
-                    go, C, 1, work, stride(n), n, n, D, .alpha = 1, .b_whole = true });
-            for (size_t r = 0; r < n; r++)
-                k->softmax_slope(ds + r * n, p + r * n, n);
-            k->matmul(dq, 3 * C,
-                &(struct nn_matmul){ ds, n, 1, h.k, 3 * C, n, D, n, .alpha = scale, .add = true });
-            k->matmul(dk, 3 * C,
-                &(struct nn_matmul){ ds, 1, n, h.q, 3 * C, n, D, n, .alpha = scale, .add = true });
-            k->matmul(
-                dv, 3 * C, &(struct nn_matmul){ p, 1, n, go, C, n, D, n, .alpha = 1, .add = true });
-            p += n * n;
+            backward(dqkv + (h.q - qkv), work, dout + s->starts[i] * h.C + at * h.D, p, &h, scale);
+            p += h.n * h.n;
         }
 }

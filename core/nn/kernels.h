@@ -49,7 +49,7 @@ struct nn_dropout {
 enum { NN_TILE = 16 };
 
 /* c [M,N] = alpha * a [M,K] b [K,N], or that added to c. Value (i, k) of a lies at a[i * a_row + k * a_col], row k of
- * b at b + k * b_row. */
+ * b at b + k * b_row; b's rows may be read up to a multiple of NN_TILE columns. */
 struct nn_matmul {
     const real_t *a;
     size_t a_row, a_col;
@@ -58,7 +58,6 @@ struct nn_matmul {
     size_t M, N, K;
     real_t alpha;
     bool add;
-    bool b_whole; /* b's rows may be read, and are finite, up to a multiple of NN_TILE columns */
 };
 
 struct nn_kernels {

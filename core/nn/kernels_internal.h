@@ -8,7 +8,8 @@
  *
  * A sum needs its order written down before it can be a vector: it is kept in
  * LANES partial sums. The count is more than the compiler unrolls by itself,
- * so that the loop over lanes stays the one that becomes vectors.
+ * so that the loop over lanes stays the one that becomes vectors. Where such a
+ * sum is most of the work it is four vectors by name, which stay in registers.
  */
 #pragma once
 
@@ -43,16 +44,34 @@ static inline real_t sum_lanes(real_t s[LANES])
     return s[0];
 }
 
+enum { EIGHT = 8 };
+typedef real_t eight
+    __attribute__((vector_size(EIGHT * sizeof(real_t)), aligned(sizeof(real_t)), may_alias));
+#define EIGHT_AT(p) (*(const eight *)(p))
+
+static inline real_t sum_eight(const eight *v)
+{
+    const eight s = *v;
+    return ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7]));
+}
+
 static real_t loop_dot(const real_t *a, const real_t *b, size_t n)
 {
-    real_t s[LANES] = { 0 };
+    eight s = { 0 }, t = s, u = s, v = s;
+    real_t rest = 0;
     size_t i = 0;
-    for (; i + LANES <= n; i += LANES)
-        for (size_t l = 0; l < LANES; l++)
-            s[l] += a[i + l] * b[i + l];
-    for (size_t l = 0; i + l < n; l++)
-        s[l] += a[i + l] * b[i + l];
-    return sum_lanes(s);
+    for (; i + 4 * EIGHT <= n; i += 4 * EIGHT) {
+        s += EIGHT_AT(a + i) * EIGHT_AT(b + i);
+        t += EIGHT_AT(a + i + EIGHT) * EIGHT_AT(b + i + EIGHT);
+        u += EIGHT_AT(a + i + 2 * EIGHT) * EIGHT_AT(b + i + 2 * EIGHT);
+        v += EIGHT_AT(a + i + 3 * EIGHT) * EIGHT_AT(b + i + 3 * EIGHT);
+    }
+    for (; i + EIGHT <= n; i += EIGHT)
+        s += EIGHT_AT(a + i) * EIGHT_AT(b + i);
+    for (; i < n; i++)
+        rest += a[i] * b[i];
+    s = (s + t) + (u + v);
+    return sum_eight(&s) + rest;
 }
 
 static void loop_axpy(real_t *restrict acc, real_t w, const real_t *restrict x, size_t n)

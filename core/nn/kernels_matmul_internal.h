@@ -12,29 +12,34 @@
 
 #include "core/nn/kernels.h"
 
-#include <string.h>
-
 /* Half a row of a tile. Compilers split it into as many registers as it takes. */
 typedef real_t half_row
     __attribute__((vector_size(NN_TILE / 2 * sizeof(real_t)), aligned(sizeof(real_t)), may_alias));
 
 enum { HALF = NN_TILE / 2, TILE_ROWS = 4 };
 
-/* c_i = alpha * s_i, or added to it, for the first n of a tile's row. */
-static inline void tile_row_out(
+/* The first n values of a row of a tile; those after it are not the caller's. */
+static inline void part_of_row(
     real_t *restrict c, const real_t s[NN_TILE], size_t n, const struct nn_matmul *m)
 {
-    const real_t alpha = m->alpha;
-    if (n == NN_TILE && m->add)
-        for (size_t l = 0; l < NN_TILE; l++)
-            c[l] += alpha * s[l];
-    else if (n == NN_TILE)
-        for (size_t l = 0; l < NN_TILE; l++)
-            c[l] = alpha * s[l];
-    else
-        for (size_t l = 0; l < n; l++)
-            c[l] = alpha * s[l] + (m->add ? c[l] : 0);
+    for (size_t l = 0; l < n; l++)
+        c[l] = m->alpha * s[l] + (m->add ? c[l] : 0);
 }
+
+#define ROW_OUT(c, s0, s1)                                                                         \
+    do {                                                                                           \
+        half_row *to_ = (half_row *)(c), *more_ = (half_row *)((c) + HALF);                        \
+        if (n < NN_TILE) {                                                                         \
+            const half_row row_[2] = { s0, s1 };                                                   \
+            part_of_row(c, (const real_t *)row_, n, m);                                            \
+        } else if (m->add) {                                                                       \
+            *to_ += m->alpha * (s0);                                                               \
+            *more_ += m->alpha * (s1);                                                             \
+        } else {                                                                                   \
+            *to_ = m->alpha * (s0);                                                                \
+            *more_ = m->alpha * (s1);                                                              \
+        }                                                                                          \
+    } while (0)
 
 static inline void tile_of_4(real_t *restrict c, size_t c_row, const real_t *a, const real_t *b,
     size_t n, const struct nn_matmul *m)
@@ -52,11 +57,10 @@ static inline void tile_of_4(real_t *restrict c, size_t c_row, const real_t *a, 
         v0 += a[3 * row] * b0;
         v1 += a[3 * row] * b1;
     }
-    const half_row sums[TILE_ROWS][2] = { { s0, s1 }, { t0, t1 }, { u0, u1 }, { v0, v1 } };
-    real_t rows[TILE_ROWS][NN_TILE];
-    memcpy(rows, sums, sizeof rows);
-    for (size_t r = 0; r < TILE_ROWS; r++)
-        tile_row_out(c + r * c_row, rows[r], n, m);
+    ROW_OUT(c, s0, s1);
+    ROW_OUT(c + c_row, t0, t1);
+    ROW_OUT(c + 2 * c_row, u0, u1);
+    ROW_OUT(c + 3 * c_row, v0, v1);
 }
 
 static inline void tile_of_1(
@@ -67,35 +71,13 @@ static inline void tile_of_1(
         s0 += a[k * m->a_col] * *(const half_row *)b;
         s1 += a[k * m->a_col] * *(const half_row *)(b + HALF);
     }
-    const half_row sums[2] = { s0, s1 };
-    real_t row[NN_TILE];
-    memcpy(row, sums, sizeof row);
-    tile_row_out(c, row, n, m);
-}
-
-/* Columns at the right edge, of a b that ends with them: n < NN_TILE. */
-static void edge_columns(
-    real_t *restrict c, size_t c_row, const real_t *b, size_t n, const struct nn_matmul *m)
-{
-    for (size_t i = 0; i < m->M; i++) {
-        real_t s[NN_TILE] = { 0 };
-        for (size_t k = 0; k < m->K; k++) {
-            const real_t w = m->a[i * m->a_row + k * m->a_col];
-            for (size_t l = 0; l < n; l++)
-                s[l] += w * b[k * m->b_row + l];
-        }
-        tile_row_out(c + i * c_row, s, n, m);
-    }
+    ROW_OUT(c, s0, s1);
 }
 
 static void loop_matmul(real_t *restrict c, size_t c_row, const struct nn_matmul *m)
 {
     for (size_t j = 0; j < m->N; j += NN_TILE) {
         const size_t n = m->N - j < NN_TILE ? m->N - j : NN_TILE;
-        if (n < NN_TILE && !m->b_whole) {
-            edge_columns(c + j, c_row, m->b + j, n, m);
-            continue;
-        }
         size_t i = 0;
         for (; i + TILE_ROWS <= m->M; i += TILE_ROWS)
             tile_of_4(c + i * c_row + j, c_row, m->a + i * m->a_row, m->b + j, n, m);

@@ -26,20 +26,33 @@ static void loop_layernorm(real_t *out, const real_t *x, struct nn_norm *s)
 {
     const real_t *restrict gamma = s->gamma, *restrict beta = s->beta;
     const size_t n = s->n;
-    real_t sum[LANES] = { 0 }, squares[LANES] = { 0 };
+    eight a = { 0 }, b = a, c = a, d = a;
+    real_t rest = 0;
     size_t i = 0;
-    for (; i + LANES <= n; i += LANES)
-        for (size_t l = 0; l < LANES; l++)
-            sum[l] += x[i + l];
-    for (size_t l = 0; i + l < n; l++)
-        sum[l] += x[i + l];
-    const real_t mean = sum_lanes(sum) / (real_t)n;
-    for (i = 0; i + LANES <= n; i += LANES)
-        for (size_t l = 0; l < LANES; l++)
-            squares[l] += (x[i + l] - mean) * (x[i + l] - mean);
-    for (size_t l = 0; i + l < n; l++)
-        squares[l] += (x[i + l] - mean) * (x[i + l] - mean);
-    const real_t rstd = 1 / sqrt_of(sum_lanes(squares) / (real_t)n + s->eps);
+    for (; i + 4 * EIGHT <= n; i += 4 * EIGHT) {
+        a += EIGHT_AT(x + i);
+        b += EIGHT_AT(x + i + EIGHT);
+        c += EIGHT_AT(x + i + 2 * EIGHT);
+        d += EIGHT_AT(x + i + 3 * EIGHT);
+    }
+    for (; i < n; i++)
+        rest += x[i];
+    a = (a + b) + (c + d);
+    const real_t mean = (sum_eight(&a) + rest) / (real_t)n;
+    a = b = c = d = (eight){ 0 };
+    rest = 0;
+    for (i = 0; i + 4 * EIGHT <= n; i += 4 * EIGHT) {
+        const eight e = EIGHT_AT(x + i) - mean, f = EIGHT_AT(x + i + EIGHT) - mean;
+        const eight g = EIGHT_AT(x + i + 2 * EIGHT) - mean, h = EIGHT_AT(x + i + 3 * EIGHT) - mean;
+        a += e * e;
+        b += f * f;
+        c += g * g;
+        d += h * h;
+    }
+    for (; i < n; i++)
+        rest += (x[i] - mean) * (x[i] - mean);
+    a = (a + b) + (c + d);
+    const real_t rstd = 1 / sqrt_of((sum_eight(&a) + rest) / (real_t)n + s->eps);
     SAME_INDEX
     for (i = 0; i < n; i++)
         out[i] = (x[i] - mean) * rstd * gamma[i] + beta[i];
@@ -53,20 +66,25 @@ static void loop_layernorm_dx(real_t *restrict dx, const real_t *restrict dout,
     const real_t *restrict gamma = s->gamma;
     const real_t mean = s->mean, rstd = s->rstd;
     const size_t n = s->n;
-    real_t sum[LANES] = { 0 }, along[LANES] = { 0 };
+    eight a = { 0 }, b = a, c = a, d = a;
+    real_t sum = 0, along = 0;
     size_t i = 0;
-    for (; i + LANES <= n; i += LANES)
-        for (size_t l = 0; l < LANES; l++) {
-            real_t g = dout[i + l] * gamma[i + l];
-            sum[l] += g;
-            along[l] += g * ((x[i + l] - mean) * rstd);
-        }
-    for (size_t l = 0; i + l < n; l++) {
-        real_t g = dout[i + l] * gamma[i + l];
-        sum[l] += g;
-        along[l] += g * ((x[i + l] - mean) * rstd);
+    for (; i + 2 * EIGHT <= n; i += 2 * EIGHT) {
+        const eight g = EIGHT_AT(dout + i) * EIGHT_AT(gamma + i);
+        const eight h = EIGHT_AT(dout + i + EIGHT) * EIGHT_AT(gamma + i + EIGHT);
+        a += g;
+        b += h;
+        c += g * (EIGHT_AT(x + i) - mean);
+        d += h * (EIGHT_AT(x + i + EIGHT) - mean);
     }
-    const real_t level = sum_lanes(sum) / (real_t)n, slope = sum_lanes(along) / (real_t)n;
+    for (; i < n; i++) {
+        sum += dout[i] * gamma[i];
+        along += dout[i] * gamma[i] * (x[i] - mean);
+    }
+    a += b;
+    c += d;
+    const real_t level = (sum_eight(&a) + sum) / (real_t)n;
+    const real_t slope = (sum_eight(&c) + along) * rstd / (real_t)n;
     for (i = 0; i < n; i++)
         dx[i] += rstd * (dout[i] * gamma[i] - level - (x[i] - mean) * rstd * slope);
 }
@@ -82,47 +100,52 @@ static void loop_layernorm_dw(real_t *restrict dgamma, real_t *restrict dbeta,
     }
 }
 
-enum { BLOCK = 16 };
+typedef __typeof__((eight){ 0 } > (eight){ 0 }) eight_mask;
 
-/* e [BLOCK] = exp(scale * x_i - shift) for n values, 0 for what is missing to a block; added to s. */
-static inline void exp_block(
-    real_t *restrict e, const real_t *x, size_t n, real_t scale, real_t shift, real_t *restrict s)
-{
-    real_t whole[BLOCK];
-    if (n < BLOCK) {
-        for (size_t l = 0; l < BLOCK; l++)
-            whole[l] = l < n ? x[l] : 0;
-        x = whole;
-    }
-    for (size_t l = 0; l < BLOCK; l++)
-        e[l] = exp_of(scale * x[l] - shift);
-    for (size_t l = n; l < BLOCK; l++)
-        e[l] = 0;
-    for (size_t l = 0; l < BLOCK; l++)
-        s[l] += e[l];
-}
+/* A macro, as vectors that the baseline does not have make no arguments. */
+#define MAX_EIGHT(m, x)                                                                            \
+    do {                                                                                           \
+        const eight x_ = (x);                                                                      \
+        const eight_mask more_ = x_ > *(m);                                                        \
+        *(m) = (eight)(((eight_mask)x_ & more_) | ((eight_mask) * (m) & ~more_));                  \
+    } while (0)
 
+/* The rest of a row is filled up with what counts for nothing, to two vectors. */
 static void loop_softmax(real_t *y, const real_t *x, real_t scale, size_t n)
 {
-    real_t most = scale * x[0], s[BLOCK] = { 0 }, e[BLOCK];
-    if (scale >= 0) {
-        most = scale * loop_max(x, n);
-    } else {
-        for (size_t i = 1; i < n; i++)
-            most = scale * x[i] > most ? scale * x[i] : most;
+    enum { BLOCK = 2 * EIGHT };
+    real_t last[BLOCK], most = -INFINITY;
+    const size_t left = n % BLOCK, whole = n - left;
+    for (size_t l = 0; l < BLOCK; l++)
+        last[l] = -INFINITY;
+    for (size_t l = 0; l < left; l++)
+        last[l] = scale * x[whole + l];
+    eight s = EIGHT_AT(last), t = EIGHT_AT(last + EIGHT);
+    for (size_t i = 0; i < whole; i += BLOCK) {
+        MAX_EIGHT(&s, scale * EIGHT_AT(x + i));
+        MAX_EIGHT(&t, scale * EIGHT_AT(x + i + EIGHT));
     }
-    for (size_t i = 0; i < n; i += BLOCK) {
-        size_t here = n - i < BLOCK ? n - i : BLOCK;
-        exp_block(e, x + i, here, scale, most, s);
-        if (here == BLOCK)
-            memcpy(y + i, e, sizeof e);
-        else
-            memcpy(y + i, e, here * sizeof *e);
+    MAX_EIGHT(&s, t);
+    for (size_t l = 0; l < EIGHT; l++)
+        most = s[l] > most ? s[l] : most;
+    SAME_INDEX
+    for (size_t i = 0; i < whole; i++)
+        y[i] = exp_of(scale * x[i] - most);
+    for (size_t l = 0; l < BLOCK; l++)
+        last[l] = exp_of(last[l] - most);
+    s = EIGHT_AT(last);
+    t = EIGHT_AT(last + EIGHT);
+    for (size_t i = 0; i < whole; i += BLOCK) {
+        s += EIGHT_AT(y + i);
+        t += EIGHT_AT(y + i + EIGHT);
     }
-    for (size_t half = BLOCK / 2; half; half /= 2)
-        for (size_t l = 0; l < half; l++)
-            s[l] += s[l + half];
-    loop_scale(y, 1 / s[0], y, n);
+    s += t;
+    const real_t w = 1 / sum_eight(&s);
+    SAME_INDEX
+    for (size_t i = 0; i < whole; i++)
+        y[i] *= w;
+    for (size_t l = 0; l < left; l++)
+        y[whole + l] = w * last[l];
 }
 
 static void loop_softmax_back(real_t *restrict dx, const real_t *restrict dy,
