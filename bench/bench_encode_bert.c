@@ -24,7 +24,6 @@
 #include "bench/head.h"
 #include "bench/peer.h"
 
-#include "base/fileio.h"
 #include "base/mem.h"
 
 #include <math.h>
@@ -32,14 +31,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum {
-    ROUNDS_MAX = 50,
-    ENTRIES_MAX = 16,
-    CASES = 4,
-    BATCH = 32,
-    REPLY = 1 << 16,
-    CONFIG_MAX = 1 << 20
-};
+enum { ROUNDS_MAX = 50, ENTRIES_MAX = 16, CASES = 4, BATCH = 32, REPLY = 1 << 16 };
 
 enum kind { KINDRED, PEER_ORT, PEER_OTHER };
 enum order { FIXED, PACKED, PACKED_TOKENISING, ARRIVAL, SORTED };
@@ -72,7 +64,7 @@ static struct options {
     .rounds = 5,
     .budget = 1024,
     .seconds = 1 };
-static size_t layers, hidden, intermediate;
+static struct bench_shape shape;
 static double sgemm, stream; /* of this number of threads; sgemm: in this case's rounds */
 
 static void die(const char *what, const struct err *e)
@@ -158,9 +150,10 @@ static void print_entry(const struct entry *x, const struct workload *w, unsigne
     const struct entry *ort, const struct entry *arrival)
 {
     double tokens = (double)workload_tokens(w), rate = of_rounds(x->rate, 1);
-    double gflops = rate * workload_flops(w, layers, hidden, intermediate) / tokens / 1e9;
-    double c = (double)hidden, f = (double)intermediate;
-    double weights = (double)layers * (4 * c * c + 2 * c * f) * sizeof(float) / 1e9;
+    double gflops =
+        rate * workload_flops(w, shape.layers, shape.hidden, shape.intermediate) / tokens / 1e9;
+    double c = (double)shape.hidden, f = (double)shape.intermediate;
+    double weights = (double)shape.layers * (4 * c * c + 2 * c * f) * sizeof(float) / 1e9;
     double gb = x->order == FIXED ? weights * rate / tokens : 0;
     char ratio[16], best[16], to_arrival[16], unused[16];
     ratios(x, ort, ratio, best);
@@ -275,27 +268,6 @@ static void compare_vectors(const struct workload *w)
 
 /* ---- set up ---- */
 
-static size_t config_number(const char *text, const char *key)
-{
-    const char *at = strstr(text, key);
-    return at ? strtoul(at + strlen(key) + strspn(at + strlen(key), "\": "), NULL, 10) : 0;
-}
-
-static void read_config(void)
-{
-    struct err e = ERR_INIT;
-    char *path = path_join(o.model, "config.json"), *text;
-    size_t n;
-    if (!path || file_read(path, CONFIG_MAX, &text, &n, &e) != ERR_OK) die("config.json", &e);
-    layers = config_number(text, "\"num_hidden_layers");
-    hidden = config_number(text, "\"hidden_size");
-    intermediate = config_number(text, "\"intermediate_size");
-    if (!layers || !hidden || !intermediate)
-        die(path, &(struct err){ .msg = "it does not say how large the layers are" });
-    mem_free(path);
-    mem_free(text);
-}
-
 static bool read_args(int argc, char **argv)
 {
     for (int i = 1; i + 1 < argc; i += 2) {
@@ -351,7 +323,7 @@ int main(int argc, char **argv)
         return 2;
     }
     if (tokenizer_load(o.model, &t, &e) != ERR_OK) die("tokenizer", &e);
-    read_config();
+    bench_shape_read(&shape, o.model);
     add_kindred("kindred-blas", PRODUCTS_BLAS);
     add_kindred("kindred", PRODUCTS_BEST);
     add_peer(PEER_ORT, "bench/peers/encode_ort.py", false);
@@ -366,7 +338,7 @@ int main(int argc, char **argv)
 
     bench_head();
     printf("# model=%s layers=%zu hidden=%zu intermediate=%zu rounds=%zu seconds=%g budget=%zu\n",
-        o.model, layers, hidden, intermediate, o.rounds, o.seconds, o.budget);
+        o.model, shape.layers, shape.hidden, shape.intermediate, o.rounds, o.seconds, o.budget);
     printf("case,threads,peer,version,how,tokens_per_s,best_tokens_per_s,ms,best_ms,gflops,of_"
            "sgemm,weights_gb_s,"
            "of_stream,ratio_to_ort,best_ratio,ratio_to_arrival,bound\n");

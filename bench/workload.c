@@ -8,9 +8,10 @@
 #include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
-enum { FILE_BYTES_MAX = 1 << 30 };
+enum { FILE_BYTES_MAX = 1 << 30, CONFIG_MAX = 1 << 20 };
 
 static void die(const char *what, const struct err *e)
 {
@@ -138,6 +139,27 @@ void workload_done(struct workload *w)
     mem_free(w->ids);
     mem_free(w->starts);
     *w = (struct workload){ .n = 0 };
+}
+
+static size_t config_number(const char *text, const char *key)
+{
+    const char *at = strstr(text, key);
+    return at ? strtoul(at + strlen(key) + strspn(at + strlen(key), "\": "), NULL, 10) : 0;
+}
+
+void bench_shape_read(struct bench_shape *ret, const char *model_dir)
+{
+    struct err e = ERR_INIT;
+    char *path = need(path_join(model_dir, "config.json")), *text;
+    size_t n;
+    if (file_read(path, CONFIG_MAX, &text, &n, &e) != ERR_OK) die("config.json", &e);
+    ret->layers = config_number(text, "\"num_hidden_layers");
+    ret->hidden = config_number(text, "\"hidden_size");
+    ret->intermediate = config_number(text, "\"intermediate_size");
+    if (!ret->layers || !ret->hidden || !ret->intermediate)
+        die(path, &(struct err){ .msg = "it does not say how large the layers are" });
+    mem_free(path);
+    mem_free(text);
 }
 
 size_t workload_tokens(const struct workload *w)

@@ -31,6 +31,12 @@ void workload_read(
 /** Accepts a zeroed struct. */
 void workload_done(struct workload *w);
 
+/* What a BERT folder's config.json says of its layers. */
+struct bench_shape {
+    size_t layers, hidden, intermediate;
+};
+void bench_shape_read(struct bench_shape *ret, const char *model_dir);
+
 size_t workload_tokens(const struct workload *w);
 /** Multiplications and additions of the layers' products and attention, for texts without padding. */
 double workload_flops(const struct workload *w, size_t layers, size_t hidden, size_t intermediate);

@@ -15,6 +15,7 @@ def main():
 
     def prepare(threads, batches):
         torch.set_num_threads(threads)
+        worker.blas_threads(threads)
 
         def call(ids, mask):
             with torch.inference_mode():

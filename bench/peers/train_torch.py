@@ -70,6 +70,7 @@ def main():
     for line in sys.stdin:
         words = line.split()
         torch.set_num_threads(int(words[1]))
+        worker.blas_threads(int(words[1]))
         if words[0] == "losses":
             reset()
             print(*(f"{step():.7g}" for _ in range(int(words[2]))), flush=True)

@@ -12,6 +12,7 @@ The file: uint32 n, n + 1 times uint32 where each text starts, then the ids (nat
 With PEER_CLOCK=cpu in the environment a caller's own CPU time is counted, for machines that others use too.
 The first line written is "ready NAME VERSION"; one that begins with "no" says why there is no peer.
 """
+import ctypes
 import os
 import statistics
 import sys
@@ -21,6 +22,14 @@ import time
 import numpy as np
 
 clock = time.thread_time if os.environ.get("PEER_CLOCK") == "cpu" else time.perf_counter
+
+
+def blas_threads(n):
+    """Debian's PyTorch leaves its products to OpenBLAS, which has threads of its own."""
+    try:
+        ctypes.CDLL("libopenblas.so.0").openblas_set_num_threads(n)
+    except (OSError, AttributeError):
+        pass
 
 
 def read_texts(path):
