@@ -10,7 +10,14 @@
 #include "base/mem.h"
 #include "engine/writer_call.h"
 
-enum { PAGE_MIN = 16, PAGE_BYTES = 4 << 20 };
+enum {
+    PAGE_MIN = 8,
+    PAGE_BYTES = 4 << 20,
+    PAGE_LONG_MS =
+        500, /* of encoding: then the next page is smaller, so that progress shows and searches wait less */
+    CANCEL_POLL_MS = 100
+};
+static const struct err given_up = { .code = ERR_CANCELLED, .msg = "the promotion is given up" };
 
 struct page {
     struct catalog_change *rows;
@@ -22,6 +29,7 @@ struct page {
     struct mutex lock;
     struct cond encoded;
     bool done; /* guarded by lock */
+    int64_t encode_ns;
 };
 
 enum err_code promote__go_on(struct promotion *p, struct err *e)
@@ -65,11 +73,15 @@ static void encode_and_wait(struct promotion *p, struct page *pg)
 {
     mutex_init(&pg->lock, RANK_QUEUE);
     cond_init(&pg->encoded);
+    int64_t began = time_mono_ns();
     encode_push(&p->g->encoders, &pg->encode);
     mutex_lock(&pg->lock);
-    while (!pg->done)
-        cond_wait(&pg->encoded, &pg->lock);
+    while (!pg->done) {
+        (void)cond_wait_until(&pg->encoded, &pg->lock, time_mono_ns() + CANCEL_POLL_MS * NS_PER_MS);
+        if (!pg->done && atomic_load(&p->watch->cancel)) encode_abandon(&pg->encode, &given_up);
+    }
     mutex_unlock(&pg->lock);
+    pg->encode_ns = time_mono_ns() - began;
     cond_done(&pg->encoded);
     mutex_done(&pg->lock);
 }
@@ -99,7 +111,7 @@ static enum err_code fill(struct promotion *p, struct page *pg, struct err *e)
     r->lane = p->held ? LANE_INTERACTIVE : LANE_BULK;
     r->arena = p->arena;
     r->finished = encode_finished;
-    return r->n ? encode_prepare(r, p->g->encoders.batch_tokens, e) : ERR_OK;
+    return r->n ? encode_prepare(r, p->g->encoders.batch_units, e) : ERR_OK;
 }
 
 static enum err_code encode(struct promotion *p, struct page *pg, struct err *e)
@@ -150,15 +162,16 @@ static enum err_code index_page(struct promotion *p, const struct page *pg, stru
     return ERR_OK;
 }
 
-/* Pages are small where texts are long. */
+/* Pages are small where texts are long, or the model is slow. */
 static void choose_size(struct promotion *p, const struct page *pg)
 {
     size_t bytes = 0;
     for (size_t i = 0; i < pg->n; i++)
         bytes += pg->rows[i].text.n;
-    if (bytes > PAGE_BYTES && p->page > PAGE_MIN)
+    const int64_t slow = PAGE_LONG_MS * NS_PER_MS;
+    if ((bytes > PAGE_BYTES || pg->encode_ns > slow) && p->page > PAGE_MIN)
         p->page /= 2;
-    else if (bytes < PAGE_BYTES / 4 && p->page < PROMOTE_PAGE)
+    else if (bytes < PAGE_BYTES / 4 && pg->encode_ns < slow / 4 && p->page < PROMOTE_PAGE)
         p->page *= 2;
 }
 

@@ -6,6 +6,8 @@
  */
 #include "engine/collection.h"
 
+#include "engine/encode.h"
+
 #include "base/log.h"
 #include "base/mem.h"
 
@@ -299,6 +301,7 @@ enum err_code collection_describe(
         .m = row.m,
         .ef_construction = row.ef_construction,
         .ef_search = row.ef_search,
+        .token_cost = gen->model ? encode_token_cost(gen->model) : 1,
         .pending = stats.pending,
         .size_bytes = stats.size_bytes + other_bytes(col) + fields_size_bytes(columns->fields),
         .created_ms = row.created_ms,

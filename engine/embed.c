@@ -138,7 +138,7 @@ static enum err_code fill_request(struct engine *g, struct embed_state *s, struc
 {
     struct embed_op *op = s->op;
     struct encode_request *r = &s->encode;
-    size_t dim = r->model->info->dimensions, floats, tokens = 0;
+    size_t dim = r->model->info->dimensions, floats, units = 0;
     char field[32];
 
     if (op->dimensions > dim)
@@ -149,9 +149,9 @@ static enum err_code fill_request(struct engine *g, struct embed_state *s, struc
     for (size_t i = 0; i < op->n; i++) {
         snprintf(field, sizeof field, "/%zu", i);
         TRY(engine__check_text(g, op->texts[i], field, e));
-        tokens += encode_cost(op->texts[i]);
+        units += encode_cost(r->model, op->texts[i]);
     }
-    TRY(engine__take_encode(g, &s->base, op->lane, tokens, e));
+    TRY(engine__take_encode(g, &s->base, op->lane, units, e));
     if (!mem_mul(op->n, dim, &floats)) return err_set(e, ERR_NOMEM, "out of memory for vectors");
     s->rows = arena_alloc(op->op.arena, floats, sizeof *s->rows);
     r->texts = arena_zalloc(op->op.arena, op->n, sizeof *r->texts);
@@ -167,7 +167,7 @@ static enum err_code fill_request(struct engine *g, struct embed_state *s, struc
     r->deadline_ns = op->op.deadline_ns;
     r->arena = op->op.arena;
     r->finished = embed_finished;
-    return encode_prepare(r, g->encoders.batch_tokens, e);
+    return encode_prepare(r, g->encoders.batch_units, e);
 }
 
 enum err_code engine_embed(struct engine *g, struct embed_op *op, struct err *e)

@@ -52,7 +52,9 @@ struct encode_thread {
 static const struct err out_of_memory = { .code = ERR_NOMEM,
     .msg = "out of memory while encoding" };
 static const struct err too_late = { .code = ERR_TIMEOUT,
-    .msg = "the deadline passed while waiting for the encoder" };
+    .msg =
+        "a request's time (request.timeout_ms) was over before its texts were encoded: send fewer "
+        "at a time, or items as NDJSON, which has no such limit" };
 static const struct err no_direction = { .code = ERR_EMPTY,
     .msg = "the model's vector of the text has no direction" };
 
@@ -291,7 +293,7 @@ static void encode_main(void *arg)
     enum queue_lane lane;
     for (;;) {
         struct queue_node *list =
-            queue_pop_batch(t->x->queue, t->x->batch_tokens, BATCH_JOBS_MAX, &lane);
+            queue_pop_batch(t->x->queue, t->x->batch_units, BATCH_JOBS_MAX, &lane);
         if (!list) return;
         while (list)
             list = run_model(t, list);
@@ -300,21 +302,21 @@ static void encode_main(void *arg)
 
 /* ---- requests ---- */
 
-/* One past the last text of the job that begins at `first`; *ret_cost: its guessed tokens. */
+/* One past the last text of the job that begins at `first`; *ret_cost: its guessed cost. */
 static size_t job_end(
-    const struct encode_request *r, size_t first, size_t slice_tokens, size_t *ret_cost)
+    const struct encode_request *r, size_t first, size_t slice_units, size_t *ret_cost)
 {
     size_t end = first, cost = 0;
     do {
-        cost += encode_cost(r->texts[end++].text);
-    } while (end < r->n && end - first < ENCODE_JOB_TEXTS && cost < slice_tokens);
+        cost += encode_cost(r->model, r->texts[end++].text);
+    } while (end < r->n && end - first < ENCODE_JOB_TEXTS && cost < slice_units);
     *ret_cost = cost;
     return end;
 }
 
-enum err_code encode_prepare(struct encode_request *r, size_t batch_tokens, struct err *e)
+enum err_code encode_prepare(struct encode_request *r, size_t batch_units, struct err *e)
 {
-    size_t slice = batch_tokens / 4 + 1, n = 0, cost;
+    size_t slice = batch_units / 4 + 1, n = 0, cost;
     for (size_t at = 0; at < r->n; n++)
         at = job_end(r, at, slice, &cost);
     r->jobs = arena_alloc(r->arena, n, sizeof *r->jobs);
@@ -347,12 +349,17 @@ void encode_push(struct encoders *x, struct encode_request *r)
     }
 }
 
+void encode_abandon(struct encode_request *r, const struct err *why)
+{
+    atomic_store(&r->hopeless, why);
+}
+
 /* ---- life cycle ---- */
 
 enum err_code encode_start(struct encoders *x, const struct config *cfg, struct err *e)
 {
     mutex_init(&x->failure_lock, RANK_ENGINE);
-    x->batch_tokens = cfg->encode_batch_tokens;
+    x->batch_units = cfg->encode_batch_tokens;
     x->queue = queue_new(SIZE_MAX, LANE_WEIGHT);
     size_t n = cfg->encode_threads ? cfg->encode_threads : thread_cores();
     x->threads = mem_zalloc(n, sizeof *x->threads);
@@ -382,7 +389,7 @@ void encode_stop(struct encoders *x)
         mem_free(t->members);
         mem_free(t->rows);
     }
-    if (x->batch_tokens) mutex_done(&x->failure_lock); /* it was started */
+    if (x->batch_units) mutex_done(&x->failure_lock); /* it was started */
     mem_free(x->threads);
     queue_free(x->queue);
     *x = (struct encoders){ 0 };

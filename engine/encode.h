@@ -3,8 +3,10 @@
  * The encode queue: texts of all operations, packed into batches by token
  * budget, run on the encode threads.
  *
- * A request is cut into jobs of at most ENCODE_JOB_TEXTS texts, so that several
- * threads share a large one and small ones share a batch. The thread that ends
+ * A request is cut into jobs of at most ENCODE_JOB_TEXTS texts and a quarter of a batch
+ * (one text at least), so that several threads share a large one and small ones share a
+ * batch. Budgets count units of work, not tokens: what is waited for is time, and a token of
+ * one model costs a thousand times that of another. The thread that ends
  * a request's last job calls `finished`; until then the request belongs to the
  * encode threads.
  */
@@ -60,7 +62,7 @@ struct encoders {
     struct mutex failure_lock; /* arenas of requests, where several threads may report at once */
     struct encode_thread *threads;
     size_t n_threads;
-    size_t batch_tokens; /* set once */
+    size_t batch_units; /* set once */
 };
 
 /** cfg->encode_threads threads. NOMEM, IO; encode_stop cleans up. */
@@ -72,13 +74,26 @@ void encode_stop(struct encoders *x);
  * reference. */
 void encode_forget(struct encoders *x, const struct model *m);
 
-/** Guess of a text's tokens, for budgets. */
-static inline size_t encode_cost(struct str text)
+/** What one token of the model counts for in budgets: a unit for each 2^20 floating-point operations, 1 at least. So a
+ * batch of 4,096 units is 4,096 tokens of a static model, and about 200 of one with six layers of 384. */
+static inline size_t encode_token_cost(const struct model *m)
 {
-    return text.n / 4 + 2;
+    size_t units = m->info->flops_per_token >> 20;
+    return units ? units : 1;
+}
+/** Guess of what a text costs, in units. m may be NULL: a model that is not there. */
+static inline size_t encode_cost(const struct model *m, struct str text)
+{
+    size_t tokens = text.n / 4 + 2;
+    if (!m) return tokens;
+    if (m->info->max_tokens && tokens > m->info->max_tokens) tokens = m->info->max_tokens;
+    return tokens * encode_token_cost(m);
 }
 /** Allocates the jobs: NOMEM. */
-MUST_USE enum err_code encode_prepare(struct encode_request *r, size_t batch_tokens, struct err *e);
+MUST_USE enum err_code encode_prepare(struct encode_request *r, size_t batch_units, struct err *e);
+/** Let a request that was pushed end soon: what is not in a batch yet fails with `why`, which is static. Any thread, until
+ * `finished`. */
+void encode_abandon(struct encode_request *r, const struct err *why);
 /** Hand a prepared request over. Never refuses: permits were taken before. */
 void encode_push(struct encoders *x, struct encode_request *r);
 /** The first failure that is not the text's own fault (TIMEOUT, NOMEM, …), or NULL. */

@@ -113,12 +113,14 @@ enum err_code engine__take_write(struct engine *g, struct op_state *s, size_t it
 }
 
 enum err_code engine__take_encode(
-    struct engine *g, struct op_state *s, enum queue_lane lane, size_t tokens, struct err *e)
+    struct engine *g, struct op_state *s, enum queue_lane lane, size_t units, struct err *e)
 {
-    if (!gate_try(&g->encode_gate[lane], tokens))
-        return err_set(e, ERR_BUSY, "about %zu tokens are waiting to be encoded already",
+    if (!gate_try(&g->encode_gate[lane], units))
+        return err_set(e, ERR_BUSY,
+            "texts that cost as much as %zu tokens of a static model are waiting to be encoded "
+            "already",
             gate_used(&g->encode_gate[lane]));
-    s->encode_permits = tokens;
+    s->encode_permits = units;
     s->encode_lane = lane;
     return ERR_OK;
 }

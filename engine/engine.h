@@ -138,6 +138,7 @@ struct collection_info {
     const struct catalog_field *fields;
     size_t n_fields;
     uint32_t m, ef_construction, ef_search;
+    size_t token_cost; /* encode_token_cost of its model; 1: it has none */
     size_t pending;    /* items searched by exact scan until the graph has linked them */
     size_t size_bytes; /* of the index in memory */
     int64_t created_ms;

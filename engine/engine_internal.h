@@ -43,7 +43,7 @@ struct engine {
 
     struct gate search_gate;             /* searches and reads under way */
     struct gate write_gate;              /* items of writes under way */
-    struct gate encode_gate[LANE_COUNT]; /* tokens to be encoded */
+    struct gate encode_gate[LANE_COUNT]; /* units of texts to be encoded: encode_cost */
 
     struct mutex life_lock;
     struct cond idle; /* under_way became 0 */
@@ -83,7 +83,7 @@ MUST_USE enum err_code engine__take_search(struct engine *g, struct op_state *s,
 MUST_USE enum err_code engine__take_write(
     struct engine *g, struct op_state *s, size_t items, struct err *e);
 MUST_USE enum err_code engine__take_encode(
-    struct engine *g, struct op_state *s, enum queue_lane lane, size_t tokens, struct err *e);
+    struct engine *g, struct op_state *s, enum queue_lane lane, size_t units, struct err *e);
 
 /** The model of a generation, or UNPROCESSABLE: none is there for texts. */
 MUST_USE enum err_code engine__text_model(const struct collection *col,

@@ -25,6 +25,8 @@ struct retrain_spec {
     bool has_seed;
     int64_t seed;
     enum run_promote promote;
+    struct str method; /* which parameters learn: "auto", "full", …; "": "auto" */
+    int64_t layers;    /* "last_layers": how many, 1 to 64; 0: not named */
 };
 
 /** "queued", "running", …: as the API and the log say it. */
@@ -47,7 +49,7 @@ struct run_op {
 };
 /**
  * RETRAIN errors: NOT_FOUND (collection), RUN_IN_PROGRESS, INVALID (a field, named), UNPROCESSABLE (a
- * collection of vectors; a model that cannot be trained; an objective that is not available; too little to
+ * collection of vectors; a model that cannot be trained, or not by this method; an objective that is not available; too little to
  * learn from).
  * CANCEL: NOT_FOUND; CONFLICT (final already). Cancelling is asked for, and done when the status says so; a run
  * that has begun its swap finishes it.

@@ -8,12 +8,19 @@
  * catalog's rule that a collection has one that is not final. */
 #include "base/log.h"
 #include "base/mem.h"
+#include "core/learn/trainable.h"
 #include "engine/pairs.h"
 #include "engine/runs_internal.h"
 
 #include <math.h>
 
-enum { MIN_SECONDS = 5, MAX_SECONDS = 604800, PATH_MAX_BYTES = 256, ANSWER_MS = 1000 };
+enum {
+    MIN_SECONDS = 5,
+    MAX_SECONDS = 604800,
+    PATH_MAX_BYTES = 256,
+    ANSWER_MS = 1000,
+    LAYERS_MAX = 64
+};
 
 /* Objectives that are known by name; those to come are refused as such. */
 static const struct {
@@ -60,9 +67,39 @@ static enum err_code check_path(struct str path, const char *field, struct err *
         PATH_MAX_BYTES, path.n);
 }
 
+/* false: there is none of this name. */
+static bool find_method(struct str name, enum train_method *ret)
+{
+    *ret = TRAIN_AUTO;
+    if (name.n == 0) return true;
+    for (int m = TRAIN_AUTO; m < TRAIN_NONE; m++) {
+        if (!str_is(name, train_method_name((enum train_method)m))) continue;
+        *ret = (enum train_method)m;
+        return true;
+    }
+    return false;
+}
+
+static enum err_code check_method(const struct retrain_spec *s, struct err *e)
+{
+    enum train_method method;
+    if (!find_method(s->method, &method))
+        return err_set_field(e, ERR_INVALID, "/method",
+            "there is no method \"%.*s\"; there are auto, full, last_layers, lora and adapter",
+            s->method.n < 40 ? (int)s->method.n : 40, s->method.p);
+    if (s->layers == 0) return ERR_OK;
+    if (method != TRAIN_LAST_LAYERS)
+        return err_set_field(
+            e, ERR_INVALID, "/layers", "\"layers\" goes with the method \"last_layers\" only");
+    if (s->layers < 1 || s->layers > LAYERS_MAX)
+        return err_set_field(e, ERR_INVALID, "/layers", "layers must be 1 to %d", LAYERS_MAX);
+    return ERR_OK;
+}
+
 static enum err_code check_spec(const struct retrain_spec *s, struct err *e)
 {
     TRY(check_objective(s->objective, e));
+    TRY(check_method(s, e));
     if ((s->pairs_anchor.n == 0) != (s->pairs_positive.n == 0))
         return err_set_field(e, ERR_INVALID,
             s->pairs_anchor.n ? "/pairs/positive" : "/pairs/anchor",
@@ -96,10 +133,18 @@ static enum err_code check_trainable(struct run_state *s, struct err *e)
 {
     const struct model *model;
     TRY(engine__text_model(s->base.col, s->base.gen, &model, e));
-    if (strcmp(model->info->architecture, "static") != 0)
+    const char *architecture = model->info->architecture;
+    const bool is_static = strcmp(architecture, "static") == 0;
+    enum train_method method;
+    if (!is_static && strcmp(architecture, "bert") != 0)
         return err_set(e, ERR_UNPROCESSABLE,
-            "models of architecture \"%s\" cannot be trained; static ones can",
-            model->info->architecture);
+            "models of architecture \"%s\" cannot be trained; static and BERT ones can",
+            architecture);
+    if (find_method(s->op->retrain.method, &method) && is_static && method != TRAIN_AUTO &&
+        method != TRAIN_FULL)
+        return err_set_field(e, ERR_UNPROCESSABLE, "/method",
+            "model \"%.*s\" is static: all of it learns (\"full\", \"auto\"), or nothing",
+            STR_ARG(model->name));
     return ERR_OK;
 }
 
@@ -124,6 +169,8 @@ static enum err_code prepare_retrain(struct run_state *s, struct err *e)
         .max_steps = spec->max_steps,
         .seed = spec->has_seed ? spec->seed : time_unix_ms() % INT32_MAX,
         .promote = spec->promote,
+        .method = spec->method.n ? spec->method : STR("auto"),
+        .layers = spec->layers,
     };
     return ERR_OK;
 }

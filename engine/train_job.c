@@ -166,12 +166,11 @@ static enum err_code make_pairs(struct job *j, struct err *e)
 /* ---- training ---- */
 
 /* Root mean square of the parameters. */
-static enum err_code parameter_size(const char *model_dir, double *ret, struct err *e)
+static enum err_code parameter_size(
+    const struct trainable *t, const char *model_dir, double *ret, struct err *e)
 {
-    struct trainable *t;
     double sum = 0, n = 0;
 
-    TRY(trainable_open(model_dir, NULL, &t, e));
     for (size_t i = 0; i < trainable_state_count(t); i++) {
         struct safetensor_out out;
         trainable_state_get(t, i, &out);
@@ -184,10 +183,44 @@ static enum err_code parameter_size(const char *model_dir, double *ret, struct e
             sum += (double)p[v] * (double)p[v];
         n += (double)values;
     }
-    trainable_free(t);
     *ret = n > 0 ? sqrt(sum / n) : 0;
     if (*ret > 0) return ERR_OK;
     return err_set(e, ERR_UNPROCESSABLE, "every parameter of the model in %s is 0", model_dir);
+}
+
+/* What was asked for. Activations, and what is kept of frozen parts, get a quarter of the memory each; weights, their
+ * gradients and moments have the rest. */
+static void set_method(const struct train_job *job, struct trainable_options *o)
+{
+    const struct catalog_run *run = job->run;
+    enum { SHARE = 4 };
+    for (int m = TRAIN_AUTO; m < TRAIN_NONE; m++)
+        if (str_is(run->method, train_method_name((enum train_method)m)))
+            o->method = (enum train_method)m;
+    if (run->layers > 0) o->layers = (size_t)run->layers;
+    o->threads = (unsigned)job->cfg->learn_threads;
+    o->memory_bytes = (size_t)(job->cfg->learn_memory_mb << 20) / SHARE;
+}
+
+/* Models that know a rate of their own go by it; where all activations of a step are computed anew, batches are small,
+ * or few steps would fit into the time. */
+static enum err_code set_rate(const struct train_job *job, const struct recipe *recipe,
+    struct trainer_options *o, struct err *e)
+{
+    enum { SMALL_BATCH = 64 };
+    struct trainable *t;
+    double size;
+
+    TRY(trainable_open(job->parent_dir, &o->model, &t, e));
+    const double known = trainable_default_rate(t);
+    const bool keeps = trainable_keeps_texts(t);
+    enum err_code code = known > 0 ? ERR_OK : parameter_size(t, job->parent_dir, &size, e);
+    trainable_free(t);
+    if (code != ERR_OK) return code;
+    o->rate = known > 0 ? known : recipe->rate * size;
+    if (known > 0 && recipe->rate < recipes[PAIRS_FIELDS].rate) o->rate /= 2;
+    if (known > 0 && !keeps) o->batch = SMALL_BATCH;
+    return ERR_OK;
 }
 
 enum err_code train_job_options(const struct train_job *job, const struct pairs_report *p,
@@ -196,11 +229,9 @@ enum err_code train_job_options(const struct train_job *job, const struct pairs_
     const struct recipe *recipe = &recipes[p->source];
     const struct catalog_run *run = job->run;
     struct trainer_options o = TRAINER_OPTIONS_DEFAULTS;
-    double size;
-
-    TRY(parameter_size(job->parent_dir, &size, e));
     o.epochs = recipe->epochs;
-    o.rate = recipe->rate * size;
+    set_method(job, &o.model);
+    TRY(set_rate(job, recipe, &o, e));
     o.temperature = temperature;
     o.anchor_weight = anchor_weight;
     double steps = ceil(o.epochs * (double)p->train / (double)o.batch);

@@ -225,7 +225,19 @@ static enum err_code fill_request(struct upsert_state *s, enum item_status which
     r->deadline_ns = s->task.committed_part ? 0 : s->op->op.deadline_ns;
     r->arena = a;
     r->finished = encode_finished;
-    return encode_prepare(r, g->encoders.batch_tokens, e);
+    return encode_prepare(r, g->encoders.batch_units, e);
+}
+
+/* Permits were taken for all texts; those of unchanged ones are not needed. */
+static void give_back_unused(struct upsert_state *s)
+{
+    size_t units = 0;
+    for (size_t i = 0; i < s->encode.n; i++)
+        units += encode_cost(s->encode.model, s->encode.texts[i].text);
+    if (units >= s->base.encode_permits) return;
+    gate_release(
+        &s->op->op.engine->encode_gate[s->base.encode_lane], s->base.encode_permits - units);
+    s->base.encode_permits = units;
 }
 
 static void encode_or_write(struct upsert_state *s, enum item_status which)
@@ -234,7 +246,10 @@ static void encode_or_write(struct upsert_state *s, enum item_status which)
     struct err e = ERR_INIT;
     if (fill_request(s, which, &e) != ERR_OK) {
         give_up(s, &e);
-    } else if (s->encode.n) {
+        return;
+    }
+    give_back_unused(s);
+    if (s->encode.n) {
         engine__wait_begins(&s->op->op);
         encode_push(&g->encoders, &s->encode);
     } else {
@@ -486,7 +501,7 @@ static enum err_code submit(struct engine *g, struct upsert_op *op, struct err *
 {
     struct upsert_state *s = state_of(&op->op);
     enum queue_lane lane = op->interactive ? LANE_INTERACTIVE : LANE_BULK;
-    size_t tokens = 0;
+    size_t units = 0;
     s->op = op;
     TRY(registry_get(&g->registry, op->collection, &s->base.col, e));
     if (op->collection_id && op->collection_id != s->base.col->row.id)
@@ -495,9 +510,9 @@ static enum err_code submit(struct engine *g, struct upsert_op *op, struct err *
     s->base.gen = collection_generation(s->base.col);
     TRY(engine__model_ref(op->op.arena, s->base.gen, &op->model, e));
     for (size_t i = 0; i < op->n; i++)
-        if (op->items[i].text.p) tokens += encode_cost(op->items[i].text);
+        if (op->items[i].text.p) units += encode_cost(s->base.gen->model, op->items[i].text);
     TRY(engine__take_write(g, &s->base, op->n, e));
-    if (tokens) TRY(engine__take_encode(g, &s->base, lane, tokens, e));
+    if (units) TRY(engine__take_encode(g, &s->base, lane, units, e));
     s->task = (struct write_task){
         .op = &op->op,
         .col = s->base.col,

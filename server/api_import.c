@@ -28,7 +28,9 @@
 
 enum {
     CHUNK_ITEMS = 1024,
-    CHUNK_BYTES = 1 << 20,
+    CHUNK_BYTES = 1
+        << 20, /* for a static model; for one that costs more, less, so that a piece takes seconds */
+    CHUNK_BYTES_MIN = 32 << 10,
     CHUNK_ARENA_BYTES = 128 << 10,
     FAILURES_LISTED = 1000,
     RETRY_MS = 20,
@@ -57,6 +59,7 @@ struct chunk {
 struct import {
     struct exchange *x;
     struct str collection;
+    size_t chunk_bytes;
     int64_t collection_id; /* the stream does not go on into another of the same name */
     atomic_int state;
     struct chunk chunks[2];
@@ -95,9 +98,10 @@ static void chunk_done(struct chunk *c)
     mem_free(c->docs);
 }
 
-static bool is_full(const struct chunk *c)
+static bool is_full(const struct import *im)
 {
-    return c->n_lines >= CHUNK_ITEMS || c->bytes >= CHUNK_BYTES;
+    const struct chunk *c = im->filling;
+    return c->n_lines >= CHUNK_ITEMS || c->bytes >= im->chunk_bytes;
 }
 
 /* Room for one more line and item. */
@@ -463,7 +467,7 @@ static enum err_code import_data(struct exchange *x, struct str piece, struct er
 
     if (im->ended) return ERR_OK;
     if (take_piece(im, piece, &im->broken) != ERR_OK) im->ended = true;
-    if (im->ended || is_full(im->filling)) advance(im);
+    if (im->ended || is_full(im)) advance(im);
     return ERR_OK;
 }
 
@@ -503,6 +507,8 @@ enum err_code api_import(struct exchange *x, struct err *e)
     im->x = x;
     im->collection = collection;
     im->collection_id = info.id;
+    im->chunk_bytes = CHUNK_BYTES / info.token_cost;
+    if (im->chunk_bytes < CHUNK_BYTES_MIN) im->chunk_bytes = CHUNK_BYTES_MIN;
     im->filling = &im->chunks[0];
     x->user = im; /* import_close frees from here on */
     for (size_t i = 0; i < 2; i++) {

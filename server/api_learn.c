@@ -53,10 +53,10 @@ struct pairs_body {
     struct str anchor, positive;
 };
 struct retrain_body {
-    struct str collection, objective, labels;
+    struct str collection, objective, labels, method;
     struct pairs_body pairs;
     double max_seconds;
-    int64_t max_steps, seed;
+    int64_t max_steps, seed, layers;
     bool has_seed;
     int promote;
 };
@@ -89,6 +89,8 @@ static const struct json_field retrain_fields[] = {
     { "seed", JSON_I64, AT(seed), .min = 0, .max = 9007199254740991.0,
         JSON_HAS(struct retrain_body, has_seed) },
     { "promote", JSON_ENUM, AT(promote), .names = promote_names },
+    { "method", JSON_STR, AT(method), .min = 1, .max = 64 },
+    { "layers", JSON_I64, AT(layers), .min = 1, .max = 64 },
 };
 static const struct json_spec retrain_spec = JSON_SPEC(retrain_fields);
 #undef AT
@@ -127,6 +129,8 @@ enum err_code api_retrain(struct exchange *x, struct err *e)
         .has_seed = b.has_seed,
         .seed = b.seed,
         .promote = (enum run_promote)b.promote,
+        .method = b.method,
+        .layers = b.layers,
     };
     exchange_await(x, &op->op, retrain_render);
     return engine_run_submit(x->engine, op, e);

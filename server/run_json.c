@@ -78,6 +78,12 @@ static void write_request(struct json_write *w, const struct catalog_run *r)
     if (r->labels.n) write_text(w, "labels", r->labels);
     json_write_key(w, "promote");
     json_write_z(w, promote_names[r->promote]);
+    json_write_key(w, "method");
+    json_write_str(w, r->method.n ? r->method : STR("auto"));
+    if (r->layers > 0) {
+        json_write_key(w, "layers");
+        json_write_i64(w, r->layers);
+    }
     json_write_key(w, "seed");
     json_write_i64(w, r->seed);
     if (r->max_seconds > 0) {

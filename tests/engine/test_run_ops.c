@@ -69,6 +69,11 @@ START_TEST(bad_requests)
     refuse((struct retrain_spec){ .max_seconds = 1e9 }, ERR_INVALID, "/max_seconds");
     refuse((struct retrain_spec){ .max_seconds = (double)NAN }, ERR_INVALID, "/max_seconds");
     refuse((struct retrain_spec){ .max_steps = -1 }, ERR_INVALID, "/max_steps");
+    refuse((struct retrain_spec){ .method = STR("magic") }, ERR_INVALID, "/method");
+    refuse((struct retrain_spec){ .layers = 2 }, ERR_INVALID, "/layers");
+    refuse((struct retrain_spec){ .method = STR("last_layers"), .layers = 65 }, ERR_INVALID,
+        "/layers");
+    refuse((struct retrain_spec){ .method = STR("adapter") }, ERR_UNPROCESSABLE, "/method");
     ck_assert_err(rig_cancel(&r, 77), ERR_NOT_FOUND);
 }
 END_TEST

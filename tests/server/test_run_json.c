@@ -85,7 +85,7 @@ START_TEST(a_queued_run_has_little)
     run_json(&w, &r, 0);
     check(&b,
         "{'run':7,'kind':'train','status':'queued','collection':'words','progress':0,"
-        "'objective':'auto','promote':'auto','seed':3,'step':0,'steps':0,'loss':null,'attempts':0,"
+        "'objective':'auto','promote':'auto','method':'auto','seed':3,'step':0,'steps':0,'loss':null,'attempts':0,"
         "'data_hash':null,'metrics':{},'decision':null,'from_version':1,'to_version':null,"
         "'created_at':'2023-11-14T22:13:20.000Z','started_at':null,'finished_at':null}");
     buf_done(&b);
@@ -109,6 +109,8 @@ START_TEST(an_ended_run_has_all)
         .max_steps = 100,
         .seed = 9007199254740991,
         .promote = PROMOTE_ALWAYS,
+        .method = STR("last_layers"),
+        .layers = 2,
         .step = 90,
         .steps = 100,
         .loss = NAN,
@@ -128,7 +130,8 @@ START_TEST(an_ended_run_has_all)
     check(&b,
         "{'run':8,'kind':'train','status':'failed','collection':'words','progress':1,"
         "'objective':'mnrl','pairs':{'anchor':'metadata.\\'a','positive':'text'},"
-        "'labels':'metadata.l','promote':'always','seed':9007199254740991,'max_seconds':7.5,"
+        "'labels':'metadata.l','promote':'always','method':'last_layers','layers':2,"
+        "'seed':9007199254740991,'max_seconds':7.5,"
         "'max_steps':100,'step':90,'steps':100,'loss':null,'attempts':3,'data_hash':'00ff',"
         "'metrics':{'train':{'steps':90}},'decision':'no\\nbetter','from_version':2,'to_version':3,"
         "'created_at':'2023-11-14T22:13:20.000Z','started_at':'2023-11-14T22:13:20.001Z',"
