@@ -6,8 +6,10 @@
 #include "base/thread.h"
 #include "core/eval/general.h"
 #include "core/model/encoder.h"
+#include "engine/bulk_encode.h"
 #include "engine/hash.h"
 #include "engine/models.h"
+#include "engine/slices.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -140,13 +142,12 @@ static enum err_code read_cases(
 struct subject {
     struct encoder *own;
     struct models models;
-    struct encoder_workspace *w;
+    struct bulk_encode bulk;
     size_t dimensions;
 };
 
 static void subject_done(struct subject *s)
 {
-    encoder_workspace_free(s->w);
     encoder_free(s->own);
     models_done(&s->models);
 }
@@ -157,12 +158,11 @@ static enum err_code subject_init(
 {
     const struct vec_kernels *k = vec_select(VEC_BEST);
     AUTO_FREE char *config_path = path_join(model ? model : "", "config.json");
-    const struct encoder *encoder;
 
     if (!config_path) return err_set(e, ERR_NOMEM, "out of memory");
     if (model && (!cfg || file_exists(config_path))) {
         TRY(encoder_load(model, k, &s->own, e));
-        encoder = s->own;
+        s->bulk.encoder = s->own;
     } else {
         /* The one that is asked for has to load; the default model need not. */
         struct config asked = *cfg;
@@ -170,31 +170,34 @@ static enum err_code subject_init(
         if (!name) return err_set(e, ERR_NOMEM, "out of memory");
         asked.default_model = name;
         TRY(models_load(&s->models, &asked, k, e));
-        encoder = models_find(&s->models, str_from(name))->encoder;
+        s->bulk.encoder = models_find(&s->models, str_from(name))->encoder;
     }
-    s->dimensions = encoder_info(encoder)->dimensions;
-    return encoder_workspace_new(encoder, &s->w, e);
+    s->dimensions = encoder_info(s->bulk.encoder)->dimensions;
+    return ERR_OK;
 }
 
 /* ---- judging ---- */
 
-/* Unit vectors, out [n, dimensions]; adds to *unknown. */
-static enum err_code encode_all(struct subject *s, const struct str *texts, size_t n,
-    enum encode_kind kind, float *out, size_t *unknown, struct err *e)
-{
-    const struct vec_kernels *k = vec_select(VEC_BEST);
+/* Queries to be ranked, cut over threads. */
+struct ranking {
+    const struct bulk_encode *bulk; /* threads, stop */
+    const float *queries, *docs;
+    size_t n_docs, dim;
+    const size_t *target;
+    uint32_t *ranks;
+};
 
-    for (size_t i = 0; i < n; i++) {
-        float *row = out + i * s->dimensions;
-        enum err_code code = encoder_encode_text(s->w, texts[i], kind, row, e);
-        if (code == ERR_EMPTY) {
-            memset(row, 0, s->dimensions * sizeof *row);
-            ++*unknown;
-            continue;
-        }
-        if (code != ERR_OK)
-            return err_wrap(e, "%s %zu", kind == ENCODE_QUERY ? "query" : "document", i + 1);
-        vec_normalize(k, row, row, s->dimensions);
+static enum err_code rank_slice(void *arg, size_t from, size_t to, struct err *e)
+{
+    enum { PIECE = 256 }; /* queries, between two looks at stop */
+    const struct ranking *r = arg;
+
+    for (; from < to; from += PIECE) {
+        const size_t n = to - from < PIECE ? to - from : PIECE;
+        if (r->bulk->stop && *r->bulk->stop)
+            return err_set(e, ERR_CANCELLED, "stopped while ranking");
+        TRY(rank_retrieval_ranks(r->queries + from * r->dim, n, r->docs, r->n_docs, r->dim,
+            r->target + from, r->ranks + from, e));
     }
     return ERR_OK;
 }
@@ -211,7 +214,6 @@ static enum err_code correlate(const struct cases *c, const float *left, const f
     return rank_spearman(cosines, c->scores, c->n, ret_rho, e);
 }
 
-/* *ret_ranks [r->cases]: retrieval only, else NULL; the caller's. */
 /* Of a retrieval task, query by query. */
 struct answers {
     uint32_t *ranks;
@@ -242,11 +244,12 @@ static enum err_code judge(struct subject *s, enum eval_task task, struct str da
         return err_set(e, ERR_NOMEM, "no memory for %zu vectors", c.n + c.n_docs);
     float *docs = vectors + c.n * dim;
     start_ns = time_mono_ns();
-    TRY(encode_all(s, c.queries, c.n, ENCODE_QUERY, vectors, &r.unknown, e));
-    TRY(encode_all(s, c.docs, c.n_docs, ENCODE_DOCUMENT, docs, &r.unknown, e));
+    TRY(bulk_encode_texts(&s->bulk, c.queries, c.n, ENCODE_QUERY, vectors, &r.unknown, e));
+    TRY(bulk_encode_texts(&s->bulk, c.docs, c.n_docs, ENCODE_DOCUMENT, docs, &r.unknown, e));
     r.encode_seconds = (double)(time_mono_ns() - start_ns) / 1e9;
     if (task == EVAL_RETRIEVAL) {
-        TRY(rank_retrieval_ranks(vectors, c.n, docs, c.n_docs, dim, c.target, ranks, e));
+        struct ranking ranking = { &s->bulk, vectors, docs, c.n_docs, dim, c.target, ranks };
+        TRY(slices_run(s->bulk.threads, c.n, rank_slice, &ranking, e));
         rank_retrieval_mean(ranks, c.n, &r.retrieval);
         *ret_answers = (struct answers){ steal_ptr(&ranks), steal_ptr(&c.target) };
     } else if (r.unknown < c.n + c.n_docs) {
@@ -260,7 +263,7 @@ static enum err_code judge(struct subject *s, enum eval_task task, struct str da
 
 enum err_code evaluate(const struct eval_request *rq, struct eval_report *ret, struct err *e)
 {
-    AUTO(subject_done) struct subject s = { .own = NULL };
+    AUTO(subject_done) struct subject s = { .bulk = { NULL, rq->threads, rq->stop } };
     AUTO(answers_done) struct answers answers = { NULL, NULL };
 
     TRY(subject_init(&s, rq->model_dir, rq->cfg, e));
@@ -269,16 +272,38 @@ enum err_code evaluate(const struct eval_request *rq, struct eval_report *ret, s
 
 /* One of the two models: on the file and on the anchor set. */
 static enum err_code judge_side(const struct eval_gate_request *rq, const char *model,
-    struct eval_report *on_file, double *general, struct answers *ret_answers, struct err *e)
+    struct eval_report *on_file, struct eval_general *general, struct answers *ret_answers,
+    struct err *e)
 {
-    AUTO(subject_done) struct subject s = { .own = NULL };
+    AUTO(subject_done) struct subject s = { .bulk = { NULL, rq->threads, rq->stop } };
     AUTO(answers_done) struct answers none = { NULL, NULL };
     struct eval_report r;
 
     TRY(subject_init(&s, model, rq->cfg, e));
-    TRY(judge(&s, EVAL_GENERAL, (struct str){ NULL, 0 }, 1, &r, &none, e));
-    *general = r.spearman;
+    if (!general->known) {
+        TRY(judge(&s, EVAL_GENERAL, (struct str){ NULL, 0 }, 1, &r, &none, e));
+        *general = (struct eval_general){ true, r.spearman };
+    }
     return judge(&s, EVAL_RETRIEVAL, rq->data, rq->every, on_file, ret_answers, e);
+}
+
+/* The base model's figure; before: the parent's. */
+static enum err_code judge_base(const struct eval_gate_request *rq,
+    const struct eval_general *before, double *ret, struct err *e)
+{
+    const struct eval_request base = { .model_dir = rq->base,
+        .cfg = rq->cfg,
+        .task = EVAL_GENERAL,
+        .threads = rq->threads,
+        .stop = rq->stop };
+    struct eval_report r = { .spearman = rq->general_base.spearman };
+
+    if (strcmp(rq->base, rq->before) == 0)
+        r.spearman = before->spearman;
+    else if (!rq->general_base.known)
+        TRY(evaluate(&base, &r, e));
+    *ret = r.spearman;
+    return ERR_OK;
 }
 
 enum err_code evaluate_gate(
@@ -286,24 +311,17 @@ enum err_code evaluate_gate(
 {
     AUTO(answers_done) struct answers before = { NULL, NULL };
     AUTO(answers_done) struct answers after = { NULL, NULL };
+    struct eval_general general_before = rq->general_before, general_after = rq->general_after;
     struct eval_report first, second;
     struct eval_gate_report r;
     struct gate_options gate = rq->gate;
-    double general_before, general_after;
 
     TRY(judge_side(rq, rq->before, &first, &general_before, &before, e));
-    if (rq->base) {
-        const struct eval_request base = {
-            .model_dir = rq->base, .cfg = rq->cfg, .task = EVAL_GENERAL
-        };
-        struct eval_report general;
-        TRY(evaluate(&base, &general, e));
-        gate.anchor_base = general.spearman;
-    }
+    if (rq->base) TRY(judge_base(rq, &general_before, &gate.anchor_base, e));
     TRY(judge_side(rq, rq->after, &second, &general_after, &after, e));
     gate.documents = before.documents;
-    TRY(gate_judge(
-        before.ranks, after.ranks, first.cases, general_before, general_after, &gate, &r.gate, e));
+    TRY(gate_judge(before.ranks, after.ranks, first.cases, general_before.spearman,
+        general_after.spearman, &gate, &r.gate, e));
     r.documents = second.documents;
     r.dimensions = second.dimensions;
     r.encode_seconds = first.encode_seconds + second.encode_seconds;

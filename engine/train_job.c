@@ -57,6 +57,8 @@ struct job {
     bool may_resume; /* pairs were found, not made now, so what else is found is of this run */
     struct train_earlier earlier;
     struct gate_options gate;
+    /* Figures on the anchor set, from when they were asked first; the model's: of the latest attempt. */
+    struct eval_general general_parent, general_base, general_model;
     struct trainer_options options;
     struct train_file file;
 };
@@ -273,25 +275,33 @@ static enum err_code run_trainer(struct job *j, struct err *e)
     return code == ERR_OK ? ERR_OK : err_set(e, code, "%s", why.msg);
 }
 
-static enum err_code general_of(const char *model_dir, double *ret, struct err *e)
+static enum err_code general_of(
+    const struct job *j, const char *model_dir, struct eval_general *g, struct err *e)
 {
-    const struct eval_request rq = { .model_dir = model_dir, .task = EVAL_GENERAL };
+    const struct eval_request rq = { .model_dir = model_dir,
+        .task = EVAL_GENERAL,
+        .threads = (unsigned)j->in->cfg->learn_threads,
+        .stop = j->in->stop };
     struct eval_report r;
+    if (g->known) return ERR_OK;
     TRY(evaluate(&rq, &r, e));
-    *ret = r.spearman;
+    *g = (struct eval_general){ true, r.spearman };
     return ERR_OK;
 }
 
 /* Has it forgotten more of general sentences than the gate allows? Held-out pairs are not asked. */
-static enum err_code has_forgotten(const struct job *j, bool *ret, struct err *e)
+static enum err_code has_forgotten(struct job *j, bool *ret, struct err *e)
 {
     struct gate_options gate = j->gate;
-    double before, after;
+    const char *base_dir = j->in->base_dir;
 
-    TRY(general_of(j->in->parent_dir, &before, e));
-    TRY(general_of(j->model, &after, e));
-    if (j->in->base_dir) TRY(general_of(j->in->base_dir, &gate.anchor_base, e));
-    *ret = after < gate_anchor_floor(before, &gate);
+    j->general_model.known = false;
+    TRY(general_of(j, j->in->parent_dir, &j->general_parent, e));
+    TRY(general_of(j, j->model, &j->general_model, e));
+    if (base_dir && strcmp(base_dir, j->in->parent_dir) == 0) j->general_base = j->general_parent;
+    if (base_dir) TRY(general_of(j, base_dir, &j->general_base, e));
+    if (base_dir) gate.anchor_base = j->general_base.spearman;
+    *ret = j->general_model.spearman < gate_anchor_floor(j->general_parent.spearman, &gate);
     return ERR_OK;
 }
 
@@ -366,9 +376,15 @@ static void say_gain(const struct job *j, const char *name, const struct gate_ga
 
 static enum err_code judge(struct job *j, struct err *e)
 {
-    struct eval_gate_request rq = {
-        .before = j->in->parent_dir, .after = j->model, .base = j->in->base_dir, .gate = j->gate
-    };
+    struct eval_gate_request rq = { .before = j->in->parent_dir,
+        .after = j->model,
+        .base = j->in->base_dir,
+        .threads = (unsigned)j->in->cfg->learn_threads,
+        .stop = j->in->stop,
+        .general_before = j->general_parent,
+        .general_after = j->general_model,
+        .general_base = j->general_base,
+        .gate = j->gate };
     struct eval_gate_report report;
     const struct gate_report *g = &report.gate;
     AUTO_FREE char *text = NULL;

@@ -1,6 +1,7 @@
 #include "base/fileio.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/thread.h"
 #include "engine/evaluate.h"
 #include "server/cmd.h"
 
@@ -147,6 +148,7 @@ static enum err_code run_gate(
         .cfg = rq->cfg,
         .data = rq->data,
         .every = rq->every,
+        .threads = rq->threads,
         .gate = GATE_OPTIONS_DEFAULTS };
     struct eval_gate_report report;
 
@@ -158,7 +160,7 @@ static enum err_code run_gate(
 
 static enum err_code run(const struct eval_args *a, struct config *cfg, struct err *e)
 {
-    struct eval_request rq = { .model_dir = a->model, .cfg = cfg };
+    struct eval_request rq = { .model_dir = a->model, .cfg = cfg, .threads = thread_cores() };
     AUTO_FREE char *text = NULL;
     struct eval_report report;
     size_t test;

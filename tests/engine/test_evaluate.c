@@ -187,6 +187,79 @@ START_TEST(two_models_and_the_gate)
 }
 END_TEST
 
+START_TEST(threads_change_no_figure)
+{
+    struct buf b = BUF_INIT(0);
+    struct err e = ERR_INIT;
+    write_cases(&b, 600);
+    struct eval_request rq = {
+        .model_dir = small, .task = EVAL_RETRIEVAL, .data = { b.p, b.n }, .threads = 3
+    };
+    struct eval_report one = retrieval(small, b.p), three;
+    ck_assert_ok(evaluate(&rq, &three, &e), &e);
+    ck_assert_int_eq(memcmp(&one.retrieval, &three.retrieval, sizeof one.retrieval), 0);
+    ck_assert(one.retrieval.recall_at_1 > 0 && one.retrieval.recall_at_1 < 1);
+    struct eval_gate_request gate = { .before = small,
+        .after = large,
+        .data = { b.p, b.n },
+        .threads = 2,
+        .gate = GATE_OPTIONS_DEFAULTS };
+    struct eval_gate_report r;
+    ck_assert_ok(evaluate_gate(&gate, &r, &e), &e);
+    ck_assert_int_eq(memcmp(&one.retrieval, &r.gate.before, sizeof one.retrieval), 0);
+    buf_done(&b);
+}
+END_TEST
+
+START_TEST(a_known_general_figure_is_taken)
+{
+    struct err e = ERR_INIT;
+    struct eval_gate_request rq = { .before = small,
+        .after = large,
+        .base = small,
+        .data = STR("w1\tw1\nw2\tw2\n"),
+        .general_after = { true, 0.625 },
+        .gate = GATE_OPTIONS_DEFAULTS };
+    struct eval_request general = { .model_dir = small, .task = EVAL_GENERAL };
+    struct eval_report alone;
+    struct eval_gate_report asked, r;
+    ck_assert_ok(evaluate(&general, &alone, &e), &e);
+    ck_assert_ok(evaluate_gate(&rq, &asked, &e), &e);
+    ck_assert(asked.gate.anchor_before == alone.spearman); /* not known: asked */
+    ck_assert(asked.gate.anchor_after == 0.625);
+    /* The base's is the parent's where they are one model, whatever is said of it. */
+    rq.general_base = (struct eval_general){ true, 0.875 };
+    ck_assert_ok(evaluate_gate(&rq, &r, &e), &e);
+    ck_assert(r.gate.anchor_floor == asked.gate.anchor_floor);
+    rq.base = large;
+    ck_assert_ok(evaluate_gate(&rq, &r, &e), &e);
+    ck_assert(r.gate.anchor_floor > asked.gate.anchor_floor);
+    rq.general_before = (struct eval_general){ true, 0.5 };
+    ck_assert_ok(evaluate_gate(&rq, &r, &e), &e);
+    ck_assert(r.gate.anchor_before == 0.5);
+}
+END_TEST
+
+START_TEST(judging_can_be_stopped)
+{
+    static volatile sig_atomic_t stop = 1;
+    struct eval_request rq = { .model_dir = small, .task = EVAL_GENERAL, .stop = &stop };
+    struct eval_gate_request gate = { .before = small,
+        .after = large,
+        .data = STR("w1\tw1\nw2\tw2\n"),
+        .stop = &stop,
+        .gate = GATE_OPTIONS_DEFAULTS };
+    struct eval_report r;
+    struct eval_gate_report report;
+    ck_assert_err(evaluate(&rq, &r, NULL), ERR_CANCELLED);
+    ck_assert_err(evaluate_gate(&gate, &report, NULL), ERR_CANCELLED);
+    gate.general_before = gate.general_after = (struct eval_general){ true, 0.5 };
+    ck_assert_err(evaluate_gate(&gate, &report, NULL), ERR_CANCELLED);
+    stop = 0;
+    ck_assert_ok(evaluate_gate(&gate, &report, NULL));
+}
+END_TEST
+
 TEST_SUITE(evaluate)
 {
     TCase *tc = tcase_create("core");
@@ -199,5 +272,8 @@ TEST_SUITE(evaluate)
     tcase_add_test(tc, general_sentences);
     tcase_add_test(tc, models_by_name);
     tcase_add_test(tc, two_models_and_the_gate);
+    tcase_add_test(tc, threads_change_no_figure);
+    tcase_add_test(tc, a_known_general_figure_is_taken);
+    tcase_add_test(tc, judging_can_be_stopped);
     suite_add_tcase(s, tc);
 }
