@@ -10,7 +10,6 @@
 #include "base/fileio.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "engine/hash.h"
 
 #include <dirent.h>
 #include <math.h>
@@ -48,21 +47,7 @@ static enum err_code note_broken(struct models *m, const char *name, struct err 
     return ERR_OK;
 }
 
-/* A model never changes: another file under its name is another model (model_is_same). */
-enum err_code model__hash(const char *dir, char ret[MODEL_HASH_CHARS + 1], struct err *e)
-{
-    AUTO_FREE char *path = path_join(dir, "model.safetensors");
-    struct file_map map = { 0 };
-    unsigned char hash[CATALOG_HASH_BYTES];
-    if (!path) return err_set(e, ERR_NOMEM, "out of memory while loading models");
-    TRY(file_map_open(path, &map, e));
-    hash_content(map.p, map.n, hash);
-    file_map_close(&map);
-    for (size_t i = 0; i < sizeof hash; i++)
-        (void)snprintf(ret + 2 * i, 3, "%02x", hash[i]);
-    return ERR_OK;
-}
-
+/* A model never changes: another file under its name is another model. */
 bool model_is_same(const struct model *m, struct str hash)
 {
     return hash.n != MODEL_HASH_CHARS || str_is(hash, m->weights_hash);
@@ -79,7 +64,7 @@ static enum err_code add_model(
         m->cap = cap;
     }
     char hash[MODEL_HASH_CHARS + 1];
-    TRY(model__hash(dir, hash, e));
+    TRY(model_hash(dir, hash, e));
     struct model *row = model__new(dir);
     if (!row) return err_set(e, ERR_NOMEM, "out of memory while loading models");
     memcpy(row->weights_hash, hash, sizeof hash);

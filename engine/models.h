@@ -19,11 +19,10 @@
 #include "base/thread.h"
 #include "core/model/encoder.h"
 #include "engine/config.h"
+#include "engine/model_hash.h"
 
 #include <stdatomic.h>
 #include <stdint.h>
-
-enum { MODEL_HASH_CHARS = 64 };
 
 struct model {
     atomic_size_t refs; /* a base model's are counted too, and mean nothing */
@@ -35,8 +34,8 @@ struct model {
     char *dir;                               /* folder it was loaded from */
     int64_t collection_id;                   /* 0: a base model */
     int64_t version;                         /* 1: a base model */
-    int64_t created_ms;                      /* of its weights file */
-    char weights_hash[MODEL_HASH_CHARS + 1]; /* of that file: BLAKE2b-256, hex */
+    int64_t created_ms;                      /* of its weights: model_written_ms */
+    char weights_hash[MODEL_HASH_CHARS + 1]; /* model_hash */
     atomic_bool dropped; /* no longer in the table: not worth keeping a workspace for */
 };
 

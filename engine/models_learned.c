@@ -5,23 +5,13 @@
  */
 #include "engine/models_internal.h"
 
-#include "base/fileio.h"
 #include "base/log.h"
 #include "base/mem.h"
 
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 
 /* ---- one model ---- */
-
-static int64_t modified_ms(const char *dir)
-{
-    AUTO_FREE char *path = path_join(dir, "model.safetensors");
-    struct stat st;
-    if (!path || stat(path, &st) != 0) return 0;
-    return (int64_t)st.st_mtim.tv_sec * 1000 + st.st_mtim.tv_nsec / NS_PER_MS;
-}
 
 struct model *model__new(const char *dir)
 {
@@ -33,7 +23,7 @@ struct model *model__new(const char *dir)
         mem_free(m);
         return NULL;
     }
-    m->created_ms = modified_ms(dir);
+    m->created_ms = model_written_ms(dir);
     return m;
 }
 
@@ -149,7 +139,7 @@ enum err_code models_add(struct models *m, const struct model_spec *spec,
     TRY(encoder_load(spec->dir, k, &row->encoder, e));
     row->info = encoder_info(row->encoder);
     TRY(models_canary(row, e));
-    TRY(model__hash(spec->dir, row->weights_hash, e));
+    TRY(model_hash(spec->dir, row->weights_hash, e));
     if (!model_is_same(row, spec->weights_hash))
         return err_set(e, ERR_CORRUPT,
             "%s has other weights than those that were judged as version %lld", spec->dir,

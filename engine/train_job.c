@@ -16,6 +16,7 @@
 #include "engine/evaluate.h"
 #include "engine/hash.h"
 #include "engine/model_card.h"
+#include "engine/model_hash.h"
 
 #include <errno.h>
 #include <ftw.h>
@@ -478,10 +479,8 @@ static enum err_code write_card(struct job *j, struct err *e)
 
 static enum err_code finish(struct job *j, struct err *e)
 {
-    AUTO_FREE char *weights = path_join(j->model, "model.safetensors");
-    if (!weights) return err_set(e, ERR_NOMEM, "no memory for a path");
     TRY(write_card(j, e));
-    TRY(hash_file(weights, j->r.weights_hash, e));
+    TRY(model_hash(j->model, j->r.weights_hash, e));
     say(j, &(struct run_line){ .kind = LINE_WEIGHTS, .name = str_from(j->r.weights_hash) });
     say(j,
         &(struct run_line){

@@ -43,7 +43,7 @@ struct train_job_report {
     struct pairs_report pairs;
     struct trainer_report training;
     struct gate_report gate;
-    char weights_hash[65]; /* BLAKE2b-256 of model.safetensors, hex */
+    char weights_hash[65]; /* model_hash of the candidate */
 };
 /** All lines but `error` and `end` are said on the way. Errors: pairs_write's, trainer_run's, evaluate_gate's.
  * CANCELLED: `stop`; call again to go on. */
