@@ -12,7 +12,8 @@ Each line of the files is a text (--limit of them, evenly spread); long ones (li
 model's limit) and hostile ones are added. A comparison holds if all cosines are at least 0.99999 and no value of two
 normalised vectors differs by more than 1e-4. Left out and counted: texts in which Kindred finds nothing to encode, and
 those with a character that is newer than the library's Unicode tables. --sts: lines of score, sentence, sentence;
-Spearman's correlation by `kindred eval` (--kindred, the program) must agree to three digits. Exit status 1 when anything does not hold.
+Spearman's correlation by `kindred eval` (--kindred, the program) must agree to three
+digits. Exit status 1 when anything does not hold.
 """
 import argparse
 import importlib.util
@@ -249,14 +250,14 @@ def main():
     a.add_argument("--only", choices=["texts", "variants", "trained", "sts"])
     a = a.parse_args()
     torch.set_num_threads(2)
-    tokens = tokenizer_compare()
     lines = read_lines(a.files, a.limit)
-    differ = tokens.known_to_differ()
-    strange = tokens.hostile()
-    strange = strange[:60] + random.Random(9).sample(strange, min(len(strange), 1500))
-    strange = [t[:100_000] for t in strange if not any(c in differ for c in t)]
     some = lines[::max(1, len(lines) // a.variant_texts)] + long_texts(lines, 20)
     if a.only in (None, "texts"):
+        tokens = tokenizer_compare()
+        differ = tokens.known_to_differ()
+        strange = tokens.hostile()
+        strange = strange[:60] + random.Random(9).sample(strange, min(len(strange), 1500))
+        strange = [t[:100_000] for t in strange if not any(c in differ for c in t)]
         compare(a, "lines", a.model, lines)
         compare(a, "long texts", a.model, long_texts(lines, 150))
         compare(a, "hostile texts", a.model, strange)
