@@ -214,6 +214,11 @@ static double train_default_rate(const void *model)
     return (size_t)m < sizeof rates / sizeof *rates ? rates[m] : 0;
 }
 
+static bool train_knows_parent(const void *model)
+{
+    return bert_knows_parent(model);
+}
+
 static uint64_t train_frozen_hash(const void *model)
 {
     return ((const struct bert_train *)model)->frozen_hash;
@@ -315,6 +320,8 @@ const struct trainable_ops bert_train_ops = {
     .activations_new = bert_activations_new,
     .activations_free = bert_activations_free,
     .forward = bert_batch_forward,
+    .parent = bert_batch_parent,
+    .knows_parent = train_knows_parent,
     .backward = bert_batch_backward,
     .step = train_step,
     .default_rate = train_default_rate,

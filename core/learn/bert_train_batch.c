@@ -36,6 +36,7 @@ struct bert_act {
     size_t n_chunks, n_workers;
     uint64_t seed;
     float *out;                  /* [count,D] */
+    float *parent;               /* [count,D] behind it, or NULL */
     const float *dout;           /* during backward */
     uint32_t *row;               /* FULL: [tokens] row in the worker's `word` */
     uint32_t *used;              /* FULL: [tokens] the rows' tokens, a worker's after the other's */
@@ -275,13 +276,15 @@ enum err_code bert_batch_forward(
     cut(a);
     TRY(place_activations(a, e));
     size_t D = t->c.dimensions;
-    TRY(make_room(&a->result, b->count * D, sizeof *a->out, e));
+    TRY(make_room(&a->result, 2 * b->count * D, sizeof *a->out, e));
     a->out = a->result.p;
+    a->parent = bert_knows_parent(t) ? a->out + b->count * D : NULL;
     for (size_t i = 0; i < a->n_chunks; i++) {
         struct bert_chunk *c = &a->chunks[i];
         const uint64_t parts[] = { seed, i };
         c->seed = seed ? hash_bytes(parts, sizeof parts, 0) | 1 : 0;
         c->out = a->out + c->text * D;
+        c->parent = a->parent ? a->parent + c->text * D : NULL;
     }
     if (t->method == TRAIN_LORA) bert_lora_merge(t);
     if (t->method == TRAIN_NONE)
@@ -292,6 +295,11 @@ enum err_code bert_batch_forward(
     if (t->method != TRAIN_NONE && t->frozen) mark_kept(a);
     memcpy(out, a->out, b->count * D * sizeof *out);
     return ERR_OK;
+}
+
+const float *bert_batch_parent(const void *act)
+{
+    return ((const struct bert_act *)act)->parent;
 }
 
 /* ---- backward ---- */

@@ -83,6 +83,7 @@ void bert_head_forward(
     const float *x = a->pooled;
     for (size_t i = 0; i < t->c.n_dense; i++) {
         const struct bert_dense_config *d = &t->c.dense[i];
+        if (c->parent && i + 1 == t->c.n_dense) unit_forward(c->parent, a->norms, x, N, D);
         linear_forward(a->z[i], x, t->p.dense[i].w, t->p.dense[i].b, N, I, d->out);
         activation_forward(d->f, a->y[i], a->z[i], N * d->out);
         x = a->y[i];

@@ -101,7 +101,15 @@ struct bert_chunk {
     float *acts;      /* NULL: computed again for backward */
     uint64_t seed;    /* of dropout; 0: none */
     float *out;       /* [count,D] */
+    float *
+        parent; /* [count,D], or NULL: what the model made of them before it learned (bert_knows_parent) */
 };
+
+/** Are the parent's results at hand in every forward? With an adapter that was added they are what it works on. */
+static inline bool bert_knows_parent(const struct bert_train *t)
+{
+    return t->method == TRAIN_ADAPTER && t->added_dense;
+}
 
 /* What a thread works in. */
 struct bert_worker {
@@ -159,6 +167,8 @@ void *bert_activations_new(const void *model);
 void bert_activations_free(void *act);
 MUST_USE enum err_code bert_batch_forward(
     void *model, void *act, const struct packed_batch *b, uint64_t seed, float *out, struct err *e);
+/** As activations_parent. */
+const float *bert_batch_parent(const void *act);
 MUST_USE enum err_code bert_batch_backward(
     void *model, void *act, const float *dout, struct err *e);
 /** Call fn(arg, i) for i < n, each in a thread of its own where one can be had. */

@@ -18,9 +18,11 @@ struct floats {
 
 struct train_step {
     const struct trainer_options *o;
-    struct trainable *model, *parent; /* parent: NULL if not needed */
+    struct trainable *model,
+        *parent; /* parent: NULL if not needed, or the model knows its vectors */
     struct activations *act, *parent_act;
     struct floats out, dout, parent_out; /* [texts, D] */
+    const float *parent_rows;            /* parent_out, or the model's own; of the latest batch */
     struct floats saved;                 /* of a loss */
     struct floats sims;                  /* [N, M] parent's cosines */
     bool *masked;                        /* [N, M] */
@@ -75,6 +77,7 @@ static enum err_code set_up(struct train_step *s, struct err *e)
     const struct trainer_options *o = s->o;
     TRY(activations_new(s->model, &s->act, e));
     if (o->n_pairs == 0 || (o->anchor_weight <= 0 && o->mask_above >= 1)) return ERR_OK;
+    if (trainable_knows_parent(s->model)) return ERR_OK;
     TRY(open_parent(s, e));
     return activations_new(s->parent, &s->parent_act, e);
 }
@@ -200,8 +203,32 @@ static enum err_code forward(
     TRY(room(&s->dout, n, e));
     memset(s->dout.p, 0, n * sizeof *s->dout.p);
     TRY(trainable_forward(s->model, s->act, &b->packed, seed, s->out.p, e));
+    s->parent_rows = activations_parent(s->act);
     if (!b->whole.count || !s->parent) return ERR_OK;
-    return forward_parent(s, b, e);
+    TRY(forward_parent(s, b, e));
+    s->parent_rows = s->parent_out.p;
+    return ERR_OK;
+}
+
+enum err_code train_step_keep(
+    struct train_step *s, const struct train_data *data, size_t first, size_t n, struct err *e)
+{
+    const struct train_texts *t = &data->texts;
+    if (n == 0) return ERR_OK;
+    AUTO_FREE size_t *starts = mem_alloc(n + 1, sizeof *starts);
+    AUTO_FREE uint32_t *texts = mem_alloc(n, sizeof *texts);
+    if (!starts || !texts) return err_set(e, ERR_NOMEM, "no memory for a step");
+    for (size_t i = 0; i <= n; i++)
+        starts[i] = t->starts[first + i] - t->starts[first];
+    for (size_t i = 0; i < n; i++)
+        texts[i] = (uint32_t)(first + i);
+    const struct packed_batch packed = { t->ids + t->starts[first], starts, n };
+    const struct train_batch b = {
+        .n = n, .texts = texts, .n_texts = n, .packed = packed, .whole = packed, .data = data
+    };
+    TRY(room(&s->out, n * trainable_dimensions(s->model), e));
+    TRY(trainable_forward(s->model, s->act, &packed, 0, s->out.p, e));
+    return s->parent ? forward_parent(s, &b, e) : ERR_OK;
 }
 
 static enum err_code update(struct train_step *s, int64_t step, double rate, struct err *e)
@@ -237,7 +264,7 @@ static void mask_equal(bool *masked, const uint32_t *texts, size_t N, size_t M)
 static enum err_code mask_near(
     struct train_step *s, const float *candidates, size_t N, size_t M, struct err *e)
 {
-    size_t D = trainable_dimensions(s->parent);
+    size_t D = trainable_dimensions(s->model);
     float above = (float)s->o->mask_above;
     TRY(room(&s->sims, N * M, e));
     gemm(false, true, N, M, D, 1, candidates, candidates, 0, s->sims.p);
@@ -261,7 +288,7 @@ static enum err_code make_mask(struct train_step *s, const struct train_batch *b
     memset(s->masked, 0, N * M * sizeof *s->masked);
     if (s->o->mask_equal) mask_equal(s->masked, b->texts, N, M);
     if (s->o->mask_above < 1)
-        TRY(mask_near(s, s->parent_out.p + N * trainable_dimensions(s->parent), N, M, e));
+        TRY(mask_near(s, s->parent_rows + N * trainable_dimensions(s->model), N, M, e));
     for (size_t i = 0; i < N; i++)
         s->masked[i * M + i] = false;
     *ret_masked = s->masked;
@@ -285,9 +312,9 @@ enum err_code train_step_pairs(struct train_step *s, const struct train_batch *b
     TRY(check_loss(pair, step, e));
     infonce_backward(s->dout.p, s->dout.p + N * D, s->saved.p, a, c, 1, &shape);
     if (o->anchor_weight > 0) {
-        anchor = (double)anchor_forward(s->out.p, s->parent_out.p, b->n_texts, D);
+        anchor = (double)anchor_forward(s->out.p, s->parent_rows, b->n_texts, D);
         TRY(check_loss(anchor, step, e));
-        anchor_backward(s->dout.p, s->parent_out.p, b->n_texts, D, (float)o->anchor_weight);
+        anchor_backward(s->dout.p, s->parent_rows, b->n_texts, D, (float)o->anchor_weight);
     }
     TRY(update(s, step, rate, e));
     *ret = (struct train_losses){ pair, NAN, anchor };

@@ -16,12 +16,17 @@ struct train_losses {
 };
 
 /** All arguments are borrowed until train_step_free. Opens the parent a second time if the options need
- * its vectors; these are kept for the texts seen, where a quarter of the model's memory_bytes holds all texts'. Errors: as trainable_open. */
+ * its vectors and the model does not know them itself; these are kept for the texts seen, where a quarter of the model's memory_bytes holds all texts'. Errors: as trainable_open. */
 MUST_USE enum err_code train_step_new(const struct trainer_options *o, struct trainable *model,
     struct train_step **ret_s, struct err *e);
 void train_step_free(struct train_step *s);
 /** Does a pair step need train_batch.whole? */
 bool train_step_wants_whole(const struct train_step *s);
+
+/** Make ahead what is kept of texts first … first + n - 1 of the data: of the model's frozen part, and the parent's
+ * vectors. Steps would make it when they meet a text; ahead of them, steps take the same time each. NOMEM. */
+MUST_USE enum err_code train_step_keep(
+    struct train_step *s, const struct train_data *data, size_t first, size_t n, struct err *e);
 
 /**
  * In-batch InfoNCE, and the anchor term if it has a weight. No negatives of anchor i are, with mask_equal, the

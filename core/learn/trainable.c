@@ -16,6 +16,7 @@ struct trainable {
     struct tokenizer *tokenizer;
     char *dir;
     size_t max_tokens;
+    struct model_prompts prompts;
     uint32_t unknown; /* id of the unknown token, or UINT32_MAX */
     enum train_method method;
     void *model; /* the architecture's own */
@@ -68,6 +69,7 @@ static enum err_code load_all(
     t->dir = mem_strdup(dir);
     if (!t->dir) return err_set(e, ERR_NOMEM, "no memory to load the model");
     t->max_tokens = config.max_tokens;
+    t->prompts = config.prompts;
     if (!tokenizer_id(t->tokenizer, STR("[UNK]"), &t->unknown)) t->unknown = UINT32_MAX;
     return load_weights(t, &config, o, e);
 }
@@ -127,6 +129,11 @@ size_t trainable_max_tokens(const struct trainable *t)
     return t->ops->max_tokens ? t->ops->max_tokens(t->model) : t->max_tokens;
 }
 
+const char *trainable_prompt(const struct trainable *t, enum encode_kind kind)
+{
+    return t->prompts.text[kind];
+}
+
 bool trainable_special_tokens(const struct trainable *t)
 {
     return t->ops->encoder->special_tokens;
@@ -165,6 +172,16 @@ enum err_code trainable_forward(struct trainable *t, struct activations *a,
     const struct packed_batch *b, uint64_t seed, float *out, struct err *e)
 {
     return t->ops->forward(t->model, a->own, b, seed, out, e);
+}
+
+bool trainable_knows_parent(const struct trainable *t)
+{
+    return t->ops->knows_parent && t->ops->knows_parent(t->model);
+}
+
+const float *activations_parent(const struct activations *a)
+{
+    return a->ops->parent ? a->ops->parent(a->own) : NULL;
 }
 
 enum err_code trainable_backward(

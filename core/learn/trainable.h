@@ -74,6 +74,8 @@ size_t trainable_dimensions(const struct trainable *t);
 const struct tokenizer *trainable_tokenizer(const struct trainable *t);
 /** Longest text in tokens; 0: no limit. */
 size_t trainable_max_tokens(const struct trainable *t);
+/** What the model is served with before a text of that kind, tokenised with it as one; "": nothing. Borrowed from t. */
+const char *trainable_prompt(const struct trainable *t, enum encode_kind kind);
 /** Texts are tokenised with what the tokenizer's post-processor adds. */
 bool trainable_special_tokens(const struct trainable *t);
 /** Is there anything to learn from in these tokens: one with a vector, other than the unknown one? */
@@ -87,6 +89,10 @@ void activations_free(struct activations *a);
  * seed: of dropout, another for each step; 0: no dropout. NOMEM. */
 MUST_USE enum err_code trainable_forward(struct trainable *t, struct activations *a,
     const struct packed_batch *b, uint64_t seed, float *out, struct err *e);
+/** Does every forward bring what the model made of the batch before it learned? */
+bool trainable_knows_parent(const struct trainable *t);
+/** That, [b->count, D] unit rows of the latest forward into a, borrowed until the next one; NULL: it does not. */
+const float *activations_parent(const struct activations *a);
 /** Add the gradients of the parameters, given dout [count, D] of the latest forward into `a`. NOMEM. */
 MUST_USE enum err_code trainable_backward(
     struct trainable *t, struct activations *a, const float *dout, struct err *e);

@@ -32,6 +32,9 @@ struct trainable_ops {
     MUST_USE enum err_code (*forward)(void *model, void *act, const struct packed_batch *b,
         uint64_t seed, float *out, struct err *e);
     MUST_USE enum err_code (*backward)(void *model, void *act, const float *dout, struct err *e);
+    /** Optional, both: as trainable_knows_parent and activations_parent. */
+    bool (*knows_parent)(const void *model);
+    const float *(*parent)(const void *act);
     void (*step)(void *model, int64_t step, double rate, const struct adam_options *o);
 
     /** May be NULL: the caller has to know one. */

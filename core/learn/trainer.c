@@ -35,6 +35,7 @@ struct run {
     uint64_t fingerprint;
     bool resumed, specials;
     double token_dropout;  /* o's, or 0 */
+    double keep_seconds;   /* spent before the first step, on what is kept of texts */
     double checkpoint_due; /* by the clock */
 };
 
@@ -243,13 +244,32 @@ static enum err_code write_checkpoint(struct run *r, struct err *e)
     return ERR_OK;
 }
 
+/* Frozen parts of a model are computed once a text. Doing that before the first step makes all steps alike, so that
+ * those timed tell how many there is time for; half the time is the most it may take, steps do the rest. */
+static enum err_code keep_texts(struct run *r, struct err *e)
+{
+    enum { TEXTS = 256 };
+    const double began = now(), most = r->o->max_seconds / 2;
+    const size_t n = r->data->texts.n;
+    if (!trainable_keeps_texts(r->model) || !trainable_default_rate(r->model)) return ERR_OK;
+    for (size_t i = 0; i < n && (most <= 0 || r->keep_seconds < most); i += TEXTS) {
+        if (r->o->stop && *r->o->stop)
+            return err_set(e, ERR_CANCELLED, "stopped before step %lld", (long long)r->state.step);
+        TRY(train_step_keep(r->step, r->data, i, n - i < TEXTS ? n - i : TEXTS, e));
+        r->keep_seconds = now() - began;
+    }
+    return ERR_OK;
+}
+
 /* Fewer steps if the time left does not allow for all: once the first are timed, and again whenever the
  * machine turns out slower than that. Never more. */
 static void fit_to_time(struct run *r)
 {
     struct train_state *s = &r->state;
-    const double limit = r->o->max_seconds, slack = s->fitted ? 1.05 : 1;
-    if (limit <= 0 || (s->step < STEPS_BEFORE_FIT && s->seconds < limit / STEPS_BEFORE_FIT)) return;
+    const double limit = r->o->max_seconds - r->keep_seconds, slack = s->fitted ? 1.05 : 1;
+    if (r->o->max_seconds <= 0 ||
+        (s->step < STEPS_BEFORE_FIT && s->seconds < limit / STEPS_BEFORE_FIT))
+        return;
     double each = s->seconds / (double)s->step;
     if (s->seconds + each * (double)(s->steps - s->step) <= limit * slack) return;
     s->steps = s->step + (int64_t)(fmax(0, limit - s->seconds) / each);
@@ -324,6 +344,7 @@ static enum err_code run_all(struct run *r, struct err *e)
     TRY(load(r, e));
     TRY(begin_or_resume(r, e));
     gemm_set_threads(r->o->threads);
+    TRY(keep_texts(r, e));
     TRY(train(r, e));
     return trainable_export(r->model, r->o->out_dir, e);
 }
