@@ -18,7 +18,8 @@ enum { NO_TEXT = UINT32_MAX, TEXTS_MAX = UINT32_MAX - 1 };
 /* A field of a line that was tokenised, and what came of it. */
 struct seen {
     struct str bytes;
-    uint32_t text; /* NO_TEXT: no known token */
+    enum encode_kind kind; /* DOCUMENT also for queries, where both have the same prompt */
+    uint32_t text;         /* NO_TEXT: no known token */
 };
 
 struct loader {
@@ -27,6 +28,10 @@ struct loader {
     size_t max_tokens;
     struct tokenizer_scratch *scratch;
     struct token_ids ids;
+    struct str prompts[2]; /* by enum encode_kind */
+    bool one_kind;         /* both are equal */
+    char *prompted;        /* prompt and field, room for prompted_cap */
+    size_t prompted_cap;
     struct u64_map by_bytes, by_ids;
     struct seen *seen;
     size_t n_seen, seen_cap, ids_cap, starts_cap;
@@ -82,24 +87,56 @@ static enum err_code text_of_ids(struct loader *l, uint32_t *ret_text, struct er
     return add_text(l, key, ret_text, e);
 }
 
-static enum err_code text_of_field(
-    struct loader *l, struct str field, uint32_t *ret_text, struct err *e)
+/* The field's tokens, those of the prompt before it included, into l->ids; as encoders do it. */
+static enum err_code tokenise(
+    struct loader *l, struct str field, enum encode_kind kind, struct err *e)
 {
-    uint64_t key = hash_bytes(field.p, field.n, 1);
+    const struct tokenizer *tokenizer = trainable_tokenizer(l->t);
+    const struct str prompt = l->prompts[kind];
+    size_t n;
+    l->ids.want_spans = prompt.n > 0;
+    if (prompt.n == 0)
+        return tokenizer_encode(tokenizer, field, l->max_tokens, l->scratch, &l->ids, e);
+    if (!mem_add(prompt.n, field.n, &n)) return err_set(e, ERR_NOMEM, "the text is too long");
+    TRY(room(&l->prompted, &l->prompted_cap, n, 1, e));
+    memcpy(l->prompted, prompt.p, prompt.n);
+    if (field.n) memcpy(l->prompted + prompt.n, field.p, field.n);
+    const struct str both = { l->prompted, n };
+    enum err_code code = tokenizer_encode(tokenizer, both, l->max_tokens, l->scratch, &l->ids, e);
+    if (code != ERR_INVALID) return code;
+    /* Once more, so that the message counts the field's own bytes. */
+    TRY(tokenizer_encode(tokenizer, field, l->max_tokens, l->scratch, &l->ids, e));
+    return code;
+}
+
+/* Is there something to learn from in the tokens, beside those of the prompt? */
+static bool has_own(const struct loader *l, enum encode_kind kind)
+{
+    if (l->prompts[kind].n == 0) return trainable_knows(l->t, l->ids.ids, l->ids.n);
+    for (size_t i = 0; i < l->ids.n; i++)
+        if (l->ids.spans[i].end > l->prompts[kind].n && trainable_knows(l->t, &l->ids.ids[i], 1))
+            return true;
+    return false;
+}
+
+static enum err_code text_of_field(
+    struct loader *l, struct str field, enum encode_kind kind, uint32_t *ret_text, struct err *e)
+{
+    if (l->one_kind) kind = ENCODE_DOCUMENT;
+    uint64_t key = hash_bytes(field.p, field.n, kind == ENCODE_QUERY ? 3 : 1);
     uint32_t at, text = NO_TEXT;
     for (; u64_map_get(&l->by_bytes, key, &at); key++) {
-        if (!str_eq(l->seen[at].bytes, field)) continue;
+        if (l->seen[at].kind != kind || !str_eq(l->seen[at].bytes, field)) continue;
         *ret_text = l->seen[at].text;
         return ERR_OK;
     }
-    const struct tokenizer *tokenizer = trainable_tokenizer(l->t);
-    TRY(tokenizer_encode(tokenizer, field, l->max_tokens, l->scratch, &l->ids, e));
-    if (trainable_knows(l->t, l->ids.ids, l->ids.n)) TRY(text_of_ids(l, &text, e));
+    TRY(tokenise(l, field, kind, e));
+    if (has_own(l, kind)) TRY(text_of_ids(l, &text, e));
     if (l->n_seen >= TEXTS_MAX) return err_set(e, ERR_LIMIT, "more than %u texts", TEXTS_MAX);
     TRY(room(&l->seen, &l->seen_cap, l->n_seen + 1, sizeof *l->seen, e));
     if (u64_map_set(&l->by_bytes, key, (uint32_t)l->n_seen) != ERR_OK)
         return err_set(e, ERR_NOMEM, "no memory for the training texts");
-    l->seen[l->n_seen++] = (struct seen){ field, text };
+    l->seen[l->n_seen++] = (struct seen){ field, kind, text };
     *ret_text = text;
     return ERR_OK;
 }
@@ -140,7 +177,7 @@ static enum err_code pair_line(
         const char *line_end = line.p + line.n;
         struct str part = cut(&line, '\t');
         more = part.p + part.n < line_end;
-        TRY(text_of_field(l, part, &text, e));
+        TRY(text_of_field(l, part, field == 0 ? ENCODE_QUERY : ENCODE_DOCUMENT, &text, e));
         if (text == NO_TEXT && field < 2) {
             n = 0;
             break;
@@ -159,7 +196,7 @@ static enum err_code taught_line(struct loader *l, struct train_rows *r, struct 
     struct str line, size_t at, struct err *e)
 {
     uint32_t text = NO_TEXT;
-    TRY(text_of_field(l, line, &text, e));
+    TRY(text_of_field(l, line, ENCODE_DOCUMENT, &text, e));
     if (text == NO_TEXT) return ERR_OK;
     TRY(room(&r->texts, &cap->texts, r->n + 1, sizeof *r->texts, e));
     TRY(room(&r->lines, &cap->rows, r->n + 1, sizeof *r->lines, e));
@@ -240,6 +277,17 @@ static void set_shares(struct train_rows *rows, const struct train_file *files, 
         rows[i].share /= sum;
 }
 
+static void set_prompts(struct loader *l)
+{
+    for (int kind = 0; kind < 2; kind++) {
+        l->prompts[kind] = str_from(trainable_prompt(l->t, (enum encode_kind)kind));
+        if (l->prompts[kind].n)
+            l->d->hash =
+                hash_bytes(l->prompts[kind].p, l->prompts[kind].n, l->d->hash + (uint64_t)kind);
+    }
+    l->one_kind = str_eq(l->prompts[ENCODE_QUERY], l->prompts[ENCODE_DOCUMENT]);
+}
+
 static enum err_code read_all(struct loader *l, const struct train_files *files, struct err *e)
 {
     struct train_data *d = l->d;
@@ -247,6 +295,7 @@ static enum err_code read_all(struct loader *l, const struct train_files *files,
     l->max_tokens =
         files->max_tokens && (own == 0 || files->max_tokens < own) ? files->max_tokens : own;
     l->ids.no_specials = !trainable_special_tokens(l->t);
+    set_prompts(l);
     l->scratch = tokenizer_scratch_new();
     l->maps = mem_zalloc(files->n_pairs + files->n_taught, sizeof *l->maps);
     d->pairs = mem_zalloc(files->n_pairs, sizeof *d->pairs);
@@ -272,6 +321,7 @@ static void loader_done(struct loader *l)
 {
     tokenizer_scratch_free(l->scratch);
     token_ids_done(&l->ids);
+    mem_free(l->prompted);
     u64_map_done(&l->by_bytes);
     u64_map_done(&l->by_ids);
     mem_free(l->seen);

@@ -7,6 +7,10 @@
  * of numbers. That includes texts that differ in what the tokenizer drops
  * (case, accents) or beyond max_tokens.
  *
+ * A model that is served with prompts learns with them: anchors have the query's
+ * before them, everything else the document's. A text that is an anchor here and
+ * a positive there is then two texts.
+ *
  * Threads: immutable once loaded.
  */
 #pragma once
@@ -44,12 +48,13 @@ struct train_data {
     struct train_rows *pairs, *taught; /* a file each */
     size_t n_pairs, n_taught;
     size_t pair_rows, taught_rows, skipped; /* rows kept; lines passed over */
-    uint64_t hash;                          /* of the files' bytes, names left out */
+    uint64_t
+        hash; /* of the files' bytes, names left out, and of the prompts, where there are any */
 };
 
 /**
- * Read the files. Lines whose anchor, positive or taught text has no known token are passed over and
- * counted, as empty lines are; hard negatives without one are left out.
+ * Read the files. Lines whose anchor, positive or taught text has no known token (of its own, beside a prompt's) are
+ * passed over and counted, as empty lines are; hard negatives without one are left out.
  *
  * Errors: INVALID (a line that is not UTF-8 or has no TAB, or a file without a row, named; vectors of
  * another number than lines), NOT_FOUND, IO, NOMEM, LIMIT, and those of npy_open.

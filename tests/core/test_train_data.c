@@ -7,6 +7,7 @@
 #include "tests/support/test.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 static struct train_fixture f;
@@ -216,6 +217,25 @@ START_TEST(taught_texts_keep_their_vectors)
 }
 END_TEST
 
+/* The model is opened again, with these prompts. */
+static void write_prompts(const char *query, const char *document)
+{
+    char path[2 * TMPDIR_PATH_BYTES], json[512];
+    struct err e = ERR_INIT;
+    (void)snprintf(path, sizeof path, "%s/config_sentence_transformers.json", f.model);
+    (void)snprintf(json, sizeof json, "{\"prompts\": {\"query\": \"%s\", \"document\": \"%s\"}}",
+        query, document);
+    train_fixture_write(path, json);
+    train_data_free(d);
+    d = NULL;
+    trainable_free(t);
+    t = NULL;
+    const struct trainable_options none = { .method = TRAIN_NONE, .threads = 1 };
+    ck_assert_ok(trainable_open(f.model, &none, &t, &e), &e);
+    ck_assert_str_eq(trainable_prompt(t, ENCODE_QUERY), query);
+    ck_assert_str_eq(trainable_prompt(t, ENCODE_DOCUMENT), document);
+}
+
 static enum err_code load_both(void *arg)
 {
     (void)arg;
@@ -231,7 +251,115 @@ START_TEST(out_of_memory)
 {
     train_fixture_pairs(&f, 600, 3);
     train_fixture_taught(&f, 20, 4, 3);
+    write_prompts("w7 ", "w8 ");
     oom_loop(load_both, NULL);
+}
+END_TEST
+
+/* ---- prompts ---- */
+
+START_TEST(anchors_are_queries)
+{
+    write_prompts("w7 ", "w8 ");
+    load_text("cat\tdog\tw3\n"
+              "dog\tcat\tcat\n"
+              "cat\tzzz dog\n");
+    const struct train_rows *r = &d->pairs[0];
+    const char *const want[] = { "w7 cat", "w8 dog", "w8 w3", "w7 dog", "w8 cat", "w8 cat",
+        "w7 cat", "w8 [UNK] dog" };
+    ck_assert_uint_eq(r->starts[r->n], 8);
+    for (size_t i = 0; i < 8; i++)
+        check_text(r->texts[i], want[i]);
+    ck_assert_uint_eq(d->texts.n, 6); /* the same text on both sides is two */
+    ck_assert_uint_eq(r->texts[0], r->texts[6]);
+    ck_assert_uint_eq(r->texts[4], r->texts[5]);
+    struct err e = ERR_INIT;
+    ck_assert_ok(load_taught("cat\nzzz\ndog\nw1\n", 4, &e), &e);
+    check_text(d->taught[0].texts[0], "w8 cat");
+    ck_assert_uint_eq(d->taught_rows, 3);
+}
+END_TEST
+
+START_TEST(one_side_has_a_prompt)
+{
+    write_prompts("w7 ", "");
+    load_text("cat\tdog\ndog\tcat\n");
+    ck_assert_uint_eq(d->texts.n, 4);
+    check_text(d->pairs[0].texts[2], "w7 dog");
+    check_text(d->pairs[0].texts[3], "cat");
+    write_prompts("w7 ", "w7 ");
+    load_text("cat\tdog\ndog\tcat\n");
+    ck_assert_uint_eq(d->texts.n, 2);
+}
+END_TEST
+
+START_TEST(a_prompt_alone_teaches_nothing)
+{
+    write_prompts("w7 ", "w8 ");
+    load_text("\tdog\n"
+              "cat\tzzz\n"
+              "cat\tdog\tzzz\t\n");
+    ck_assert_uint_eq(d->skipped, 2);
+    ck_assert_uint_eq(d->pairs[0].starts[1], 2);
+    struct err e = ERR_INIT;
+    train_fixture_write(f.pairs, "cat\tdog\nca\xFFt\tdog\n");
+    ck_assert_err(load(0, &e), ERR_INVALID);
+    ck_assert_msg(strstr(e.msg, "line 2") && strstr(e.msg, "byte 2"), "%s", e.msg);
+    train_fixture_write(f.pairs, "w1 w2 w3 w4\tw1\n");
+    ck_assert_ok(load(3, &e), &e);
+    check_text(d->pairs[0].texts[0], "w7 w1 w2"); /* the prompt counts */
+}
+END_TEST
+
+START_TEST(other_prompts_are_other_data)
+{
+    load_text("cat\tdog\n");
+    uint64_t hash = d->hash;
+    write_prompts("", "");
+    load_text("cat\tdog\n");
+    ck_assert(d->hash == hash);
+    write_prompts("w7 ", "");
+    load_text("cat\tdog\n");
+    uint64_t query = d->hash;
+    write_prompts("", "w7 ");
+    load_text("cat\tdog\n");
+    ck_assert(query != hash && d->hash != hash && d->hash != query);
+}
+END_TEST
+
+/* Static, then BERT; words span prompt and text. */
+START_TEST(training_sees_what_serving_sees)
+{
+    enum { DIM_MAX = 32, TEXTS = 4 };
+    static const char *const words[TEXTS] = { "1 dog", "cat w1", "cat w1", "dog" };
+    float learnt[TEXTS * DIM_MAX], served[DIM_MAX];
+    struct encoder *encoder = NULL;
+    struct encoder_workspace *w = NULL;
+    struct activations *act = NULL;
+    if (_i == 1) tiny_bert_write(f.dir.path, "bert", 3);
+    if (_i == 1) tmpdir_file(&f.dir, "bert", f.model);
+    write_prompts("w7 the w", "w9: ");
+    load_text("1 dog\tcat w1\ncat w1\tdog\n");
+    ck_assert_uint_eq(d->texts.n, TEXTS);
+    ck_assert_ok(activations_new(t, &act, NULL));
+    const struct packed_batch b = { d->texts.ids, d->texts.starts, d->texts.n };
+    ck_assert_uint_le(trainable_dimensions(t), DIM_MAX);
+    ck_assert_ok(trainable_forward(t, act, &b, 0, learnt, NULL));
+    ck_assert_ok(encoder_load(f.model, vec_select(VEC_BEST), &encoder, NULL));
+    ck_assert_ok(encoder_workspace_new(encoder, &w, NULL));
+    for (size_t i = 0; i < TEXTS; i++) {
+        const size_t dim = trainable_dimensions(t);
+        const enum encode_kind kind = i % 2 ? ENCODE_DOCUMENT : ENCODE_QUERY;
+        const float *row = learnt + d->pairs[0].texts[i] * dim;
+        ck_assert_ok(encoder_encode_text(w, str_from(words[i]), kind, served, NULL));
+        vec_normalize(vec_select(VEC_BEST), served, served, dim);
+        for (size_t k = 0; k < dim; k++)
+            ck_assert_msg(fabsf(row[k] - served[k]) < 1e-4F, "text %zu: %g, served %g", i,
+                (double)row[k], (double)served[k]);
+    }
+    activations_free(act);
+    encoder_workspace_free(w);
+    encoder_free(encoder);
 }
 END_TEST
 
@@ -247,6 +375,11 @@ TEST_SUITE(train_data)
     tcase_add_test(tc, the_hash_is_of_the_content);
     tcase_add_test(tc, shares_follow_weight_and_capped_rows);
     tcase_add_test(tc, taught_texts_keep_their_vectors);
+    tcase_add_test(tc, anchors_are_queries);
+    tcase_add_test(tc, one_side_has_a_prompt);
+    tcase_add_test(tc, a_prompt_alone_teaches_nothing);
+    tcase_add_test(tc, other_prompts_are_other_data);
+    tcase_add_loop_test(tc, training_sees_what_serving_sees, 0, 2);
     suite_add_tcase(s, tc);
     TCase *oom = tcase_create("oom");
     tcase_set_tags(oom, OOM_TAG);
