@@ -244,6 +244,34 @@ START_TEST(each_method_learns)
 }
 END_TEST
 
+/* What an adapter says of its parent is what the parent says itself, before and after it learned. */
+START_TEST(adapter_knows_its_parent)
+{
+    float want[2 * PAIRS * D], out[2 * PAIRS * D];
+    open_method(TRAIN_NONE);
+    ck_assert(!trainable_knows_parent(f.t));
+    bert_fixture_forward(&f, &pairs, 0, want);
+    ck_assert_ptr_null(activations_parent(f.act));
+    bert_fixture_close(&f);
+
+    open_method(TRAIN_ADAPTER);
+    ck_assert(trainable_knows_parent(f.t));
+    for (int64_t i = 1; i <= 3; i++) {
+        step(i, 1e-2);
+        bert_fixture_forward(&f, &pairs, 0, out);
+        const float *parent = activations_parent(f.act);
+        ck_assert_ptr_nonnull(parent);
+        for (size_t k = 0; k < (size_t)2 * PAIRS * D; k++)
+            ck_assert_msg(fabsf(parent[k] - want[k]) < 1e-6F, "%zu: %g, %g", k, (double)parent[k],
+                (double)want[k]);
+    }
+    double moved = 0;
+    for (size_t k = 0; k < (size_t)2 * PAIRS * D; k++)
+        moved += fabs((double)out[k] - (double)want[k]);
+    ck_assert(moved > 0.1);
+}
+END_TEST
+
 TEST_SUITE(bert_train)
 {
     TCase *tc = tcase_create("core");
@@ -252,5 +280,6 @@ TEST_SUITE(bert_train)
     tcase_add_test(tc, ten_steps_are_those_of_pytorch);
     tcase_add_loop_test(tc, gradients_are_the_slope, 0, 2 * N_METHODS);
     tcase_add_loop_test(tc, each_method_learns, 0, N_METHODS);
+    tcase_add_test(tc, adapter_knows_its_parent);
     suite_add_tcase(s, tc);
 }
