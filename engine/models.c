@@ -1,26 +1,21 @@
 /* Where models are looked for, and which of two with one name is used.
  *
- * Folders, in order: --models, DATA/models, then beside the program (`models` of the source tree it was
- * built in, `share/kindred/models` of the prefix it was installed to), then the installed share folders. Each
- * subfolder with a config.json is a model. The first folder with a name wins, also when its model does not
- * load: falling through to another model of the same name would change embeddings in silence.
+ * Folders, in their order: model_folders_find. Each subfolder with a config.json is a model. The first
+ * folder with a name wins, also when its model does not load: falling through to another model of the
+ * same name would change embeddings in silence.
  */
 #include "engine/models_internal.h"
 
 #include "base/fileio.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "engine/model_store.h"
 
 #include <dirent.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
-
-#ifndef KINDRED_SHARE
-#define KINDRED_SHARE "/usr/local/share/kindred/models"
-#endif
 
 static bool is_broken(const struct models *m, const char *name)
 {
@@ -113,8 +108,7 @@ static int by_string(const void *a, const void *b)
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-/* Names in a folder, sorted, so that the outcome does not depend on the file system. */
-static enum err_code list_folder(
+enum err_code model__list_folder(
     const char *folder, char ***ret_names, size_t *ret_n, struct err *e)
 {
     DIR *d = opendir(folder);
@@ -150,7 +144,7 @@ static enum err_code load_folder(struct models *m, const struct config *cfg,
 {
     char **names = NULL;
     size_t n = 0;
-    enum err_code code = list_folder(folder, &names, &n, e);
+    enum err_code code = model__list_folder(folder, &names, &n, e);
     for (size_t i = 0; i < n; i++) {
         if (code == ERR_OK) {
             AUTO_FREE char *dir = path_join(folder, names[i]);
@@ -163,19 +157,6 @@ static enum err_code load_folder(struct models *m, const struct config *cfg,
     return code;
 }
 
-/* "<folder of the program>/tail", or NULL. */
-static char *beside_program(const char *tail)
-{
-    char exe[4096];
-    ssize_t n = readlink("/proc/self/exe", exe, sizeof exe - 1);
-    if (n <= 0) return NULL;
-    exe[n] = '\0';
-    char *slash = strrchr(exe, '/');
-    if (!slash) return NULL;
-    *slash = '\0';
-    return path_join(exe, tail);
-}
-
 static int by_name(const void *a, const void *b)
 {
     return strcmp((*(struct model *const *)a)->name.p, (*(struct model *const *)b)->name.p);
@@ -186,20 +167,16 @@ enum err_code models_load(
 {
     mutex_init(&m->lock, RANK_QUEUE);
     m->has_lock = true;
-    AUTO_FREE char *in_data = path_join(cfg->data, "models");
-    AUTO_FREE char *in_tree = beside_program("../../models");
-    AUTO_FREE char *in_prefix = beside_program("../share/kindred/models");
-    const char *folders[] = { cfg->models, in_data, in_tree, in_prefix, KINDRED_SHARE,
-        "/usr/share/kindred/models" };
-    for (size_t i = 0; i < sizeof folders / sizeof *folders; i++)
-        if (folders[i] && folders[i][0]) TRY(load_folder(m, cfg, k, folders[i], e));
+    AUTO(model_folders_done) struct model_folders folders = { 0 };
+    TRY(model_folders_find(cfg, &folders, e));
+    for (size_t i = 0; i < folders.n; i++)
+        TRY(load_folder(m, cfg, k, folders.paths[i], e));
 
     if (m->n) qsort(m->rows, m->n, sizeof *m->rows, by_name);
     if (!models_find(m, str_from(cfg->default_model)))
         return err_set(e, ERR_NOT_FOUND,
-            "default model \"%s\" is in none of the model folders (--models, %s, " KINDRED_SHARE
-            ")",
-            cfg->default_model, in_data ? in_data : "DATA/models");
+            "default model \"%s\" is in none of the model folders (%s, …, %s)", cfg->default_model,
+            folders.paths[0], folders.paths[folders.n - 1]);
     return ERR_OK;
 }
 

@@ -13,6 +13,8 @@ int cmd_import(int argc, char **argv);
 int cmd_eval(int argc, char **argv);
 /** Train a model on files; writes a model folder. */
 int cmd_train(int argc, char **argv);
+/** Bring, list and check models. */
+int cmd_model(int argc, char **argv);
 /** Print the settings: --markdown is docs/config.md. */
 int cmd_config(int argc, char **argv);
 /** Run the server until SIGTERM or SIGINT, then drain. */

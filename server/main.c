@@ -17,6 +17,7 @@ static const struct command commands[] = {
     { "import", cmd_import, "stream items into a collection of a running server" },
     { "eval", cmd_eval, "judge a model on a file of cases" },
     { "train", cmd_train, "train a model on files, or on what a collection holds" },
+    { "model", cmd_model, "models: list, info, pull, add, verify" },
     { "config", cmd_config, "print every setting with its meaning" },
     { "version", cmd_version, "print the version" },
 };

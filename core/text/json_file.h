@@ -1,4 +1,5 @@
-/* Layer: core. May include: base, jansson. Internal to core/text and core/model.
+/* Layer: core. May include: base, jansson. Internal to core/text, core/model and
+ * engine/model_*.
  *
  * Model folders are described by JSON files: read one, and read fields of it
  * with errors that name file and field.
