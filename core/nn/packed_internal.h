@@ -190,18 +190,17 @@ static void finish(const struct product *p, float *sums, size_t rows, size_t wid
     activate(p->f, sums, rows * width);
     for (size_t r = 0; r < rows; r++) {
         const size_t at = (row + r) * p->ldy + column;
-        const float *from = sums + r * width;
-        if (!p->residual) {
-            memcpy(p->y + at, from, columns * sizeof *from);
-            continue;
-        }
+        const float *from = sums + r * width, *residual = p->residual ? p->residual + at : NULL;
         float *y = p->y + at;
-        const float *residual = p->residual + at;
         size_t c = 0;
-        for (; c + LANES <= columns; c += LANES)
-            VEC(y + c) = CONST_VEC(from + c) + CONST_VEC(residual + c);
+        if (residual)
+            for (; c + LANES <= columns; c += LANES)
+                VEC(y + c) = CONST_VEC(from + c) + CONST_VEC(residual + c);
+        else
+            for (; c + LANES <= columns; c += LANES)
+                VEC(y + c) = CONST_VEC(from + c);
         for (; c < columns; c++)
-            y[c] = from[c] + residual[c];
+            y[c] = residual ? from[c] + residual[c] : from[c];
     }
 }
 
@@ -236,10 +235,10 @@ static void panels_block(
                 .K = K,
             };
             (width == COLUMNS ? tile_of_rows : tile_beside)[rows](&t);
-            if (last && !direct) finish(p, here, rows, width, row + r, column, columns);
         }
         k += K;
     } while (k < p->I);
+    if (!direct) finish(p, sums, N, width, row, column, columns);
 }
 
 static void run_product(const struct product *p)
