@@ -272,8 +272,11 @@ static void step_part(void *arg, size_t part)
     size_t at = t->n_learn * part / s->n_parts, end = t->n_learn * (part + 1) / s->n_parts;
     if (t->method == TRAIN_LORA || t->method == TRAIN_ADAPTER) {
         /* All are matrices, but for the adapter's bias at the end. */
-        const struct bert_dense_config *d = &t->c.dense[t->c.n_dense - 1];
-        size_t bias = t->method == TRAIN_ADAPTER ? d->out * d->in : t->n_learn;
+        size_t bias = t->n_learn;
+        if (t->method == TRAIN_ADAPTER) {
+            const struct bert_dense_config *d = &t->c.dense[t->c.n_dense - 1];
+            bias = d->out * d->in;
+        }
         if (at < bias) step_range(s, at, min_size(end, bias), true);
         if (end > bias) step_range(s, at > bias ? at : bias, end, false);
         return;
