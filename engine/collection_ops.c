@@ -79,8 +79,7 @@ static enum err_code choose_model(struct engine *g, const struct collection_spec
         return err_set_field(e, ERR_UNPROCESSABLE, "/modality", "there is no image model");
     const struct model *m = spec->model.n ? models_find(&g->models, spec->model) : g->default_model;
     if (!m) /* a learned model is no answer: it belongs to the collection that learned it */
-        return err_set_field(e, ERR_NOT_FOUND, "/model", "there is no base model \"%.*s\"",
-            spec->model.n < 100 ? (int)spec->model.n : 100, spec->model.p);
+        return models_missing(&g->models, "base model", spec->model, "/model", e);
     if (spec->metric != METRIC_COSINE)
         return err_set_field(
             e, ERR_INVALID, "/metric", "texts are compared by cosine, whatever their model");
@@ -265,6 +264,21 @@ static void run_alone(struct write_task *t)
     engine__finish(&s->op->op, code == ERR_OK ? NULL : &e);
 }
 
+/* On a search thread: its model may have come in since the start, and the writer should not wait for it. */
+static void submit_late(struct engine_op *op)
+{
+    struct collection_state *s = op->state;
+    models_refresh(&op->engine->models);
+    engine__wait_begins(op);
+    writer_push(&op->engine->writer, LANE_INTERACTIVE, &s->task);
+}
+
+static bool names_unknown_model(struct engine *g, const struct collection_op *op)
+{
+    return op->action == COLLECTION_PUT && op->spec.model.n &&
+        op->spec.modality != MODALITY_VECTOR && !models_find(&g->models, op->spec.model);
+}
+
 enum err_code engine_collection_submit(struct engine *g, struct collection_op *op, struct err *e)
 {
     TRY(engine__accept(g, &op->op, sizeof(struct collection_state), e));
@@ -272,8 +286,13 @@ enum err_code engine_collection_submit(struct engine *g, struct collection_op *o
     s->op = op;
     s->task = (struct write_task){ .op = &op->op, .items = 1, .alone = run_alone };
     enum err_code code = engine__take_write(g, &s->base, 1, e);
+    bool late = code == ERR_OK && names_unknown_model(g, op);
+    if (late) code = engine__take_search(g, &s->base, e);
     if (code != ERR_OK) return engine__reject(&op->op, code);
-    writer_push(&g->writer, LANE_INTERACTIVE, &s->task);
+    if (late)
+        pool_push(&g->pool, LANE_INTERACTIVE, &op->op, submit_late);
+    else
+        writer_push(&g->writer, LANE_INTERACTIVE, &s->task);
     return ERR_OK;
 }
 

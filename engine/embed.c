@@ -25,22 +25,28 @@ static struct model_info describe(const struct model *m)
 enum err_code engine_models(
     struct engine *g, struct arena *a, struct model_info **ret_rows, size_t *ret_n, struct err *e)
 {
-    struct model_info *rows = arena_alloc(a, g->models.n, sizeof *rows);
+    struct model **all;
+    size_t n;
+    TRY(models_all(&g->models, a, &all, &n, e));
+    struct model_info *rows = arena_alloc(a, n, sizeof *rows);
     if (!rows) return err_set(e, ERR_NOMEM, "out of memory for the list of models");
-    for (size_t i = 0; i < g->models.n; i++)
-        rows[i] = describe(g->models.rows[i]);
+    for (size_t i = 0; i < n; i++)
+        rows[i] = describe(all[i]);
     *ret_rows = rows;
-    *ret_n = g->models.n;
+    *ret_n = n;
     return ERR_OK;
+}
+
+void engine_models_refresh(struct engine *g)
+{
+    models_refresh(&g->models);
 }
 
 static enum err_code take_model(
     struct engine *g, struct str ref, struct model **ret_m, struct err *e)
 {
     struct model *m = models_take(&g->models, ref);
-    if (!m)
-        return err_set(e, ERR_NOT_FOUND, "there is no model \"%.*s\"",
-            ref.n < 100 ? (int)ref.n : 100, ref.p ? ref.p : "");
+    if (!m) return models_missing(&g->models, "model", ref, "/model", e);
     *ret_m = m;
     return ERR_OK;
 }
@@ -170,6 +176,30 @@ static enum err_code fill_request(struct engine *g, struct embed_state *s, struc
     return encode_prepare(r, g->encoders.batch_units, e);
 }
 
+static enum err_code embed_push(struct engine *g, struct embed_state *s, struct err *e)
+{
+    TRY(choose_model(g, s->op, s, &s->encode.model, e));
+    TRY(fill_request(g, s, e));
+    engine__wait_begins(&s->op->op);
+    encode_push(&g->encoders, &s->encode);
+    return ERR_OK;
+}
+
+/* On a search thread: its model may have come in since the start. */
+static void embed_late(struct engine_op *op)
+{
+    struct embed_state *s = op->state;
+    struct err e = ERR_INIT;
+    models_refresh(&op->engine->models);
+    if (embed_push(op->engine, s, &e) != ERR_OK) engine__finish(op, &e);
+}
+
+static bool is_unknown(struct engine *g, struct str ref)
+{
+    AUTO_MODEL struct model *m = ref.n ? models_take(&g->models, ref) : NULL;
+    return ref.n && !m;
+}
+
 enum err_code engine_embed(struct engine *g, struct embed_op *op, struct err *e)
 {
     if (op->n == 0) return err_set(e, ERR_EMPTY, "there is nothing to embed");
@@ -178,10 +208,9 @@ enum err_code engine_embed(struct engine *g, struct embed_op *op, struct err *e)
     s->op = op;
     op->vectors = NULL;
     op->ret_tokens = 0;
-    enum err_code code = choose_model(g, op, s, &s->encode.model, e);
-    if (code == ERR_OK) code = fill_request(g, s, e);
+    bool late = is_unknown(g, op->model);
+    enum err_code code = late ? engine__take_search(g, &s->base, e) : embed_push(g, s, e);
     if (code != ERR_OK) return engine__reject(&op->op, code);
-    engine__wait_begins(&op->op);
-    encode_push(&g->encoders, &s->encode);
+    if (late) pool_push(&g->pool, LANE_INTERACTIVE, &op->op, embed_late);
     return ERR_OK;
 }

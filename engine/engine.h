@@ -82,6 +82,9 @@ struct model_info {
     size_t dimensions, max_tokens, size_bytes;
     int64_t created_ms;
 };
+/** Load models whose folders have come into the model folders since. Blocking, call from engine_run; the operations that
+ * name a model which is not there do it by themselves. */
+void engine_models_refresh(struct engine *g);
 /** All base models, sorted by name. Does not block. */
 MUST_USE enum err_code engine_models(
     struct engine *g, struct arena *a, struct model_info **ret_rows, size_t *ret_n, struct err *e);

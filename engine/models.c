@@ -17,29 +17,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-static bool is_broken(const struct models *m, const char *name)
-{
-    for (size_t i = 0; i < m->n_broken; i++)
-        if (strcmp(m->broken[i], name) == 0) return true;
-    return false;
-}
-
+/* Under the lock. */
 static struct model *find_name(const struct models *m, struct str name)
 {
     for (size_t i = 0; i < m->n; i++)
         if (str_eq(m->rows[i]->name, name)) return m->rows[i];
     return NULL;
-}
-
-static enum err_code note_broken(struct models *m, const char *name, struct err *e)
-{
-    char **grown = mem_realloc(m->broken, m->n_broken + 1, sizeof *grown);
-    if (!grown) return err_set(e, ERR_NOMEM, "out of memory while loading models");
-    m->broken = grown;
-    char *copy = mem_strdup(name);
-    if (!copy) return err_set(e, ERR_NOMEM, "out of memory while loading models");
-    m->broken[m->n_broken++] = copy;
-    return ERR_OK;
 }
 
 /* A model never changes: another file under its name is another model. */
@@ -48,9 +31,10 @@ bool model_is_same(const struct model *m, struct str hash)
     return hash.n != MODEL_HASH_CHARS || str_is(hash, m->weights_hash);
 }
 
-static enum err_code add_model(
-    struct models *m, const char *dir, struct encoder *enc, struct err *e)
+/* Into its place by name. */
+static enum err_code list_model(struct models *m, struct model *row, struct err *e)
 {
+    AUTO_LOCK(&m->lock);
     if (m->n == m->cap) {
         size_t cap = m->cap ? m->cap * 2 : 4;
         struct model **grown = mem_realloc(m->rows, cap, sizeof *grown);
@@ -58,49 +42,70 @@ static enum err_code add_model(
         m->rows = grown;
         m->cap = cap;
     }
-    char hash[MODEL_HASH_CHARS + 1];
-    TRY(model_hash(dir, hash, e));
+    size_t at = m->n++;
+    for (; at > 0 && strcmp(m->rows[at - 1]->name.p, row->name.p) > 0; at--)
+        m->rows[at] = m->rows[at - 1];
+    m->rows[at] = row;
+    return ERR_OK;
+}
+
+/* Takes the encoder. */
+static enum err_code add_model(
+    struct models *m, const char *dir, struct encoder *enc, bool late, struct err *e)
+{
     struct model *row = model__new(dir);
-    if (!row) return err_set(e, ERR_NOMEM, "out of memory while loading models");
-    memcpy(row->weights_hash, hash, sizeof hash);
+    if (!row) {
+        encoder_free(enc);
+        return err_set(e, ERR_NOMEM, "out of memory while loading models");
+    }
     const struct encoder_info *info = encoder_info(enc);
     row->encoder = enc;
     row->info = info;
     row->name = row->base = str_from(info->name);
     row->version = 1;
-    m->rows[m->n++] = row;
+    enum err_code code = model_hash(dir, row->weights_hash, e);
+    if (code == ERR_OK && late) code = models_canary(row, e);
+    if (code == ERR_OK) code = list_model(m, row, e);
+    if (code != ERR_OK) {
+        model__free(row);
+        return code;
+    }
     LOG(INFO, "model_loaded", F_STR("model", info->name), F_STR("architecture", info->architecture),
         F_UINT("dimensions", info->dimensions), F_STR("folder", dir));
     return ERR_OK;
 }
 
-/* One model folder. Only NOMEM and a broken default model stop the start. */
-static enum err_code load_one(struct models *m, const struct config *cfg,
-    const struct vec_kernels *k, const char *dir, const char *name, struct err *e)
+/* One model folder. Only NOMEM and, at the start, a broken default model stop the rest. */
+static enum err_code load_one(
+    struct models *m, const char *dir, const char *name, bool late, struct err *e)
 {
+    struct model_seen *seen = NULL;
     AUTO_FREE char *config = path_join(dir, "config.json");
     if (!config) return err_set(e, ERR_NOMEM, "out of memory while loading models");
-    if (!file_exists(config) || find_name(m, str_from(name)) || is_broken(m, name)) return ERR_OK;
+    if (!file_exists(config) || models_find(m, str_from(name)) || model__is_broken(m, name, NULL))
+        return ERR_OK;
+    TRY(model__look(m, dir, name, &seen, e));
+    if (!seen) return ERR_OK;
 
     struct encoder *enc = NULL;
     struct err why = ERR_INIT;
-    enum err_code code = encoder_load(dir, k, &enc, &why);
+    enum err_code code = encoder_load(dir, m->kernels, &enc, &why);
     if (code == ERR_OK) {
-        struct str found = str_from(encoder_info(enc)->name);
-        if (find_name(m, found) || is_broken(m, found.p)) {
+        const char *found = encoder_info(enc)->name;
+        if (models_find(m, str_from(found)) || model__is_broken(m, found, seen)) {
             encoder_free(enc);
             return ERR_OK;
         }
-        code = add_model(m, dir, enc, e);
-        if (code != ERR_OK) encoder_free(enc);
-        return code;
+        code = add_model(m, dir, enc, late, &why);
+        if (code == ERR_OK) return ERR_OK;
     }
-    if (code == ERR_NOMEM || strcmp(name, cfg->default_model) == 0) {
+    if (code == ERR_NOMEM || (!late && strcmp(name, m->default_model) == 0)) {
         if (e) *e = why;
         return code;
     }
     LOG(ERROR, "model_broken", F_STR("folder", dir), F_STR("error", why.msg));
-    return note_broken(m, name, e);
+    seen->broken = true;
+    return ERR_OK;
 }
 
 static int by_string(const void *a, const void *b)
@@ -139,8 +144,7 @@ enum err_code model__list_folder(
     return code;
 }
 
-static enum err_code load_folder(struct models *m, const struct config *cfg,
-    const struct vec_kernels *k, const char *folder, struct err *e)
+static enum err_code load_folder(struct models *m, const char *folder, bool late, struct err *e)
 {
     char **names = NULL;
     size_t n = 0;
@@ -148,7 +152,7 @@ static enum err_code load_folder(struct models *m, const struct config *cfg,
     for (size_t i = 0; i < n; i++) {
         if (code == ERR_OK) {
             AUTO_FREE char *dir = path_join(folder, names[i]);
-            code = dir ? load_one(m, cfg, k, dir, names[i], e)
+            code = dir ? load_one(m, dir, names[i], late, e)
                        : err_set(e, ERR_NOMEM, "out of memory while loading models");
         }
         mem_free(names[i]);
@@ -157,26 +161,40 @@ static enum err_code load_folder(struct models *m, const struct config *cfg,
     return code;
 }
 
-static int by_name(const void *a, const void *b)
+enum err_code model__scan(struct models *m, bool late, struct err *e)
 {
-    return strcmp((*(struct model *const *)a)->name.p, (*(struct model *const *)b)->name.p);
+    for (size_t i = 0; i < m->n_folders; i++)
+        TRY(load_folder(m, m->folders[i], late, e));
+    return ERR_OK;
+}
+
+static enum err_code find_folders(struct models *m, const struct config *cfg, struct err *e)
+{
+    AUTO(model_folders_done) struct model_folders found = { 0 };
+    TRY(model_folders_find(cfg, &found, e));
+    _Static_assert((int)MODEL_FOLDERS_MAX <= (int)MODELS_FOLDERS_MAX, "room for all folders");
+    for (; m->n_folders < found.n; m->n_folders++)
+        m->folders[m->n_folders] = steal_ptr(&found.paths[m->n_folders]);
+    return ERR_OK;
 }
 
 enum err_code models_load(
     struct models *m, const struct config *cfg, const struct vec_kernels *k, struct err *e)
 {
     mutex_init(&m->lock, RANK_QUEUE);
+    mutex_init(&m->scan_lock, RANK_ENGINE);
     m->has_lock = true;
-    AUTO(model_folders_done) struct model_folders folders = { 0 };
-    TRY(model_folders_find(cfg, &folders, e));
-    for (size_t i = 0; i < folders.n; i++)
-        TRY(load_folder(m, cfg, k, folders.paths[i], e));
-
-    if (m->n) qsort(m->rows, m->n, sizeof *m->rows, by_name);
+    m->kernels = k;
+    m->default_model = cfg->default_model;
+    TRY(find_folders(m, cfg, e));
+    mutex_lock(&m->scan_lock);
+    enum err_code code = model__scan(m, false, e);
+    mutex_unlock(&m->scan_lock);
+    if (code != ERR_OK) return code;
     if (!models_find(m, str_from(cfg->default_model)))
         return err_set(e, ERR_NOT_FOUND,
             "default model \"%s\" is in none of the model folders (%s, …, %s)", cfg->default_model,
-            folders.paths[0], folders.paths[folders.n - 1]);
+            m->folders[0], m->folders[m->n_folders - 1]);
     return ERR_OK;
 }
 
@@ -186,19 +204,35 @@ void models_done(struct models *m)
         model_unref(m->learned[i]);
     for (size_t i = 0; i < m->n; i++)
         model__free(m->rows[i]);
-    for (size_t i = 0; i < m->n_broken; i++)
-        mem_free(m->broken[i]);
+    for (size_t i = 0; i < m->n_folders; i++)
+        mem_free(m->folders[i]);
     mem_free(m->learned);
     mem_free(m->rows);
-    mem_free(m->broken);
-    if (m->has_lock) mutex_done(&m->lock);
+    model__seen_done(m);
+    if (m->has_lock) {
+        mutex_done(&m->lock);
+        mutex_done(&m->scan_lock);
+    }
     *m = (struct models){ 0 };
 }
 
-struct model *models_find(const struct models *m, struct str ref)
+struct model *models_find(struct models *m, struct str ref)
 {
+    AUTO_LOCK(&m->lock);
     if (ref.n > 2 && memcmp(ref.p + ref.n - 2, "@1", 2) == 0) ref.n -= 2;
     return find_name(m, ref);
+}
+
+enum err_code models_all(
+    struct models *m, struct arena *a, struct model ***ret_rows, size_t *ret_n, struct err *e)
+{
+    AUTO_LOCK(&m->lock);
+    struct model **rows = arena_alloc(a, m->n, sizeof *rows);
+    if (!rows) return err_set(e, ERR_NOMEM, "out of memory for the list of models");
+    memcpy(rows, m->rows, m->n * sizeof *rows);
+    *ret_rows = rows;
+    *ret_n = m->n;
+    return ERR_OK;
 }
 
 enum err_code models_canary(const struct model *m, struct err *e)

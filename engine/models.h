@@ -2,8 +2,8 @@
  *
  * Encoders in memory: base models, and the versions that collections have learned.
  *
- * Base models are found at start and live as long as the table: they never change,
- * so whoever has a pointer to one may use it. A learned model belongs to one
+ * Base models are found at start, or later when their folders have appeared (models_refresh). They live as long
+ * as the table and never change, so whoever has a pointer to one may use it. A learned model belongs to one
  * collection; it is added when the collection is loaded or the version made, and
  * dropped with the version or the collection. It is counted: a generation, an
  * operation and the table hold a reference each, and the last one frees it.
@@ -14,6 +14,7 @@
  */
 #pragma once
 
+#include "base/arena.h"
 #include "base/err.h"
 #include "base/str.h"
 #include "base/thread.h"
@@ -39,16 +40,33 @@ struct model {
     atomic_bool dropped; /* no longer in the table: not worth keeping a workspace for */
 };
 
+/* A folder that was looked at. */
+struct model_seen {
+    char *dir, *name;
+    uint64_t stamp; /* of its files: another one is worth another look */
+    bool broken;    /* it did not load, and hides those of its name further on */
+};
+
+enum { MODELS_FOLDERS_MAX = 8 };
 struct models {
-    struct model **rows; /* base models, sorted by name; set once */
-    size_t n, cap;
-    char **
-        broken; /* names of folders that did not load: they hide those of the same name further on */
-    size_t n_broken;
-    bool has_lock; /* set once */
+    bool has_lock;             /* set once, as are the next four */
+    const char *default_model; /* of the configuration */
+    const struct vec_kernels *kernels;
+    char *folders[MODELS_FOLDERS_MAX];
+    size_t n_folders;
+
+    struct mutex scan_lock;  /* one looks for models at a time; before `lock` */
+    struct model_seen *seen; /* guarded by scan_lock, as are the next three */
+    size_t n_seen;
+    uint64_t folders_stamp;
+    int64_t scanned_ns;
+
     struct mutex lock;
-    struct model **learned; /* any order, a reference each; guarded by lock */
-    size_t n_learned;       /* guarded by lock */
+    struct model **
+        rows; /* base models, sorted by name, none ever taken out; guarded by lock, as are the next four */
+    size_t n, cap;
+    struct model **learned; /* any order, a reference each */
+    size_t n_learned;
 };
 
 /**
@@ -61,8 +79,21 @@ MUST_USE enum err_code models_load(
     struct models *m, const struct config *cfg, const struct vec_kernels *k, struct err *e);
 /** Accepts a zeroed struct. No other thread may be inside. */
 void models_done(struct models *m);
-/** A base model by "name" or "name@1", which lives as long as `m`; NULL: there is none. */
-struct model *models_find(const struct models *m, struct str ref);
+/** A base model by "name" or "name@1", which lives as long as `m`; NULL: there is none in the table. */
+struct model *models_find(struct models *m, struct str ref);
+/**
+ * Look for models whose folders have appeared since, try each (models_canary) and add those that are good. One that
+ * does not load is logged, and tried again when its files have changed. A model that is in the table stays what it is,
+ * whatever becomes of its folder. Takes as long as loading takes, and looks at the folders at most once a second unless
+ * something was put into them: for threads that may block.
+ */
+void models_refresh(struct models *m);
+/** Base models, sorted by name, in the arena. NOMEM. */
+MUST_USE enum err_code models_all(
+    struct models *m, struct arena *a, struct model ***ret_rows, size_t *ret_n, struct err *e);
+/** NOT_FOUND: there is no model `ref`, which there are, and what brings more. what: "model", "base model". */
+enum err_code models_missing(
+    struct models *m, const char *what, struct str ref, const char *field, struct err *e);
 /** Are these the weights that made vectors once? hash: what was noted then; "", or what is none: not known, so yes. */
 bool model_is_same(const struct model *m, struct str hash);
 /** A model by "name", "name@1" or, learned, "words/text-small@3"; the caller's reference. NULL: there is none. */

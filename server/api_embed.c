@@ -59,12 +59,10 @@ static enum err_code embed_render(struct exchange *x, const struct embed_call *c
 enum err_code api_embed(struct exchange *x, struct err *e)
 {
     struct embed_body b = EMBED_BODY_DEFAULTS;
-    struct model_info info;
 
     TRY(exchange_read_json(x, &embed_spec, &b, e));
-    if (b.model.p && engine_model_find(x->engine, b.model, x->arena, &info, e) != ERR_OK)
-        return err_set_field(e, ERR_NOT_FOUND, "/model", "there is no model \"%.*s\"",
-            (int)(b.model.n < 100 ? b.model.n : 100), b.model.p);
+    if (b.model.p && b.model.n == 0)
+        return err_set_field(e, ERR_NOT_FOUND, "/model", "the model's name is empty");
 
     struct embed_call *call = embed_call_new(x, e);
     if (!call) return ERR_NOMEM;

@@ -59,21 +59,13 @@ static enum err_code openai_render(struct exchange *x, const struct embed_call *
     return buf_check(&x->rs.body, e);
 }
 
-static enum err_code find_model(
-    struct exchange *x, struct str name, struct model_info *ret, struct err *e)
-{
-    if (engine_model_find(x->engine, name, x->arena, ret, e) == ERR_OK) return ERR_OK;
-    return err_set_field(e, ERR_NOT_FOUND, "/model", "The model `%.*s` does not exist",
-        (int)(name.n < 100 ? name.n : 100), name.p ? name.p : "");
-}
-
 enum err_code api_openai_embeddings(struct exchange *x, struct err *e)
 {
     struct openai_body b = { 0 };
-    struct model_info info;
 
     TRY(exchange_read_json(x, &openai_spec, &b, e));
-    TRY(find_model(x, b.model, &info, e));
+    if (b.model.n == 0)
+        return err_set_field(e, ERR_NOT_FOUND, "/model", "the model's name is empty");
 
     struct embed_call *call = embed_call_new(x, e);
     struct str *model = arena_alloc(x->arena, 1, sizeof *model);
@@ -111,6 +103,7 @@ enum err_code api_openai_models(struct exchange *x, struct err *e)
     struct model_info *rows;
     size_t n;
 
+    engine_models_refresh(x->engine);
     TRY(engine_models(x->engine, x->arena, &rows, &n, e));
     json_write_object(&w);
     json_write_key(&w, "object");
@@ -130,7 +123,8 @@ enum err_code api_openai_model(struct exchange *x, struct err *e)
     struct model_info info;
     struct str id = exchange_capture(x, "id");
 
-    TRY(find_model(x, id, &info, e));
+    engine_models_refresh(x->engine);
+    TRY(engine_model_find(x->engine, id, x->arena, &info, e));
     write_model(&w, id, &info);
     return buf_check(&x->rs.body, e);
 }

@@ -12,9 +12,9 @@ const struct route routes[] = {
 
     { "POST", "/v1/embeddings", SCOPE_READ, ROUTE_ASYNC, BODY_JSON, ERRORS_OPENAI,
         .handler = api_openai_embeddings },
-    { "GET", "/v1/models", SCOPE_READ, ROUTE_INLINE, BODY_NONE, ERRORS_OPENAI,
+    { "GET", "/v1/models", SCOPE_READ, ROUTE_POOLED, BODY_NONE, ERRORS_OPENAI,
         .handler = api_openai_models },
-    { "GET", "/v1/models/{id}", SCOPE_READ, ROUTE_INLINE, BODY_NONE, ERRORS_OPENAI,
+    { "GET", "/v1/models/{id}", SCOPE_READ, ROUTE_POOLED, BODY_NONE, ERRORS_OPENAI,
         .handler = api_openai_model },
 
     { "GET", "/collections", SCOPE_READ, ROUTE_INLINE, BODY_NONE, ERRORS_PROBLEM,
@@ -62,7 +62,7 @@ const struct route routes[] = {
         .handler = api_run_events, .answer = "text/event-stream" },
     { "POST", "/admin/runs/{run}/cancel", SCOPE_ADMIN, ROUTE_ASYNC, BODY_NONE, ERRORS_PROBLEM,
         .handler = api_run_cancel },
-    { "GET", "/admin/models", SCOPE_ADMIN, ROUTE_INLINE, BODY_NONE, ERRORS_PROBLEM,
+    { "GET", "/admin/models", SCOPE_ADMIN, ROUTE_POOLED, BODY_NONE, ERRORS_PROBLEM,
         .handler = api_admin_models },
     { "GET", "/admin/collections/{collection}/versions", SCOPE_ADMIN, ROUTE_POOLED, BODY_NONE,
         ERRORS_PROBLEM, .handler = api_versions },
