@@ -65,9 +65,16 @@ static void put_settings(struct buf *b, const struct model_card *card)
     const struct trainer_options *o = card->options;
     const struct trainer_report *r = card->training;
 
+    const enum train_method method = r->method != TRAIN_AUTO ? r->method : o->model.method;
+    const double rate = r->rate > 0 ? r->rate : o->rate;
+
     buf_puts(b, "\n## Settings\n\n| setting | value |\n| --- | --- |\n");
+    buf_printf(b, "| what learned | %s", train_method_name(method));
+    if (method == TRAIN_LAST_LAYERS) buf_printf(b, ": %zu", o->model.layers);
+    if (method == TRAIN_LORA) buf_printf(b, ", rank %zu", o->model.rank);
+    buf_puts(b, " |\n");
     buf_printf(b, "| steps | %lld |\n| pairs a step | %zu |\n", (long long)r->steps, o->batch);
-    buf_printf(b, "| learning rate | %g, after %g of the steps; falls to %g of it |\n", o->rate,
+    buf_printf(b, "| learning rate | %g, after %g of the steps; falls to %g of it |\n", rate,
         o->warmup, o->rate_floor);
     buf_printf(b, "| temperature | %g |\n| both directions | %s |\n", o->temperature,
         o->symmetric ? "yes" : "no");

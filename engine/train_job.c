@@ -205,24 +205,31 @@ static void set_method(const struct train_job *job, struct trainable_options *o)
     o->memory_bytes = (size_t)(job->cfg->learn_memory_mb << 20) / SHARE;
 }
 
-/* Models that know a rate of their own go by it; where all activations of a step are computed anew, batches are small,
- * or few steps would fit into the time. */
+/* Pairs a step of a model that knows a rate of its own, by what learns: as many as its steps can afford. */
+static size_t batch_of(enum train_method method)
+{
+    enum { CHEAP = 512, LAYERS = 256, WHOLE = 64 };
+    if (method == TRAIN_ADAPTER) return CHEAP;
+    return method == TRAIN_LAST_LAYERS ? LAYERS : WHOLE;
+}
+
+/* Models that know a rate of their own go by it; views get half of it, as they do of the other. */
 static enum err_code set_rate(const struct train_job *job, const struct recipe *recipe,
     struct trainer_options *o, struct err *e)
 {
-    enum { SMALL_BATCH = 64 };
     struct trainable *t;
-    double size;
+    double size = 0;
 
     TRY(trainable_open(job->parent_dir, &o->model, &t, e));
     const double known = trainable_default_rate(t);
-    const bool keeps = trainable_keeps_texts(t);
+    o->model.method = trainable_method(t);
     enum err_code code = known > 0 ? ERR_OK : parameter_size(t, job->parent_dir, &size, e);
     trainable_free(t);
     if (code != ERR_OK) return code;
     o->rate = known > 0 ? known : recipe->rate * size;
-    if (known > 0 && recipe->rate < recipes[PAIRS_FIELDS].rate) o->rate /= 2;
-    if (known > 0 && !keeps) o->batch = SMALL_BATCH;
+    if (known <= 0) return ERR_OK;
+    if (recipe->rate < recipes[PAIRS_FIELDS].rate) o->rate /= 2;
+    o->batch = batch_of(o->model.method);
     return ERR_OK;
 }
 

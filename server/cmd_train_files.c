@@ -20,7 +20,8 @@ struct train_args {
     struct train_file pairs[FILES_MAX], taught[FILES_MAX];
     char *owned[3 * FILES_MAX]; /* names cut out of arguments */
     size_t n_owned;
-    uint64_t threads, batch, max_tokens;
+    uint64_t threads, batch, max_tokens, layers, rank;
+    const char *method;
     bool asymmetric;
 };
 
@@ -45,7 +46,13 @@ static const struct flag flags[] = {
     { "--steps", "N", FLAG_WHOLE, OPTION(steps), "steps; 0: as many as --epochs needs" },
     { "--epochs", "X", FLAG_REAL, OPTION(epochs), "times that every pair is seen" },
     { "--batch", "N", FLAG_WHOLE, AT(batch), "pairs a step" },
-    { "--rate", "X", FLAG_REAL, OPTION(rate), "highest learning rate" },
+    { "--method", "NAME", FLAG_TEXT, AT(method),
+        "what learns: auto, full, last_layers, lora or adapter" },
+    { "--layers", "N", FLAG_WHOLE, AT(layers), "last_layers: how many" },
+    { "--lora-rank", "N", FLAG_WHOLE, AT(rank), "lora: rank of the changes" },
+    { "--dropout", "X", FLAG_SHARE, OPTION(model.dropout), "of hidden values; BERT models" },
+    { "--weight-decay", "X", FLAG_SHARE, OPTION(model.weight_decay), "AdamW's; BERT models" },
+    { "--rate", "X", FLAG_REAL, OPTION(rate), "highest learning rate; 0: what suits the method" },
     { "--rate-floor", "X", FLAG_SHARE, OPTION(rate_floor), "share of it at the end" },
     { "--warmup", "X", FLAG_SHARE, OPTION(warmup), "share of the steps in which it rises" },
     { "--temperature", "X", FLAG_REAL, OPTION(temperature), "of the softmax over similarities" },
@@ -217,6 +224,10 @@ static bool read_args(struct train_args *a, int argc, char **argv)
         fprintf(stderr, "kindred train: --threads needs 1 to %d\n", THREADS_MAX);
         return false;
     }
+    if (a->method && !train_method_read(a->method, &a->rq.options.model.method)) {
+        fprintf(stderr, "kindred train: --method needs auto, full, last_layers, lora or adapter\n");
+        return false;
+    }
     if (a->rq.model && a->rq.options.out_dir && a->rq.options.n_pairs + a->rq.options.n_taught > 0)
         return true;
     usage(stderr);
@@ -239,6 +250,8 @@ static enum err_code train(
     o->batch = (size_t)a->batch;
     o->max_tokens = (size_t)a->max_tokens;
     o->threads = (unsigned)a->threads;
+    o->model.layers = (size_t)a->layers;
+    o->model.rank = (size_t)a->rank;
     o->symmetric = !a->asymmetric;
     return train_files(&a->rq, ret, e);
 }
@@ -312,6 +325,9 @@ int cmd_train_files(int argc, char **argv)
         usage(stdout);
         return 0;
     }
+    a.rq.options.rate = 0;
+    a.layers = a.rq.options.model.layers;
+    a.rank = a.rq.options.model.rank;
     a.batch = a.rq.options.batch;
     a.threads = a.rq.options.threads;
     a.max_tokens = a.rq.options.max_tokens;

@@ -20,7 +20,7 @@ enum { USAGE_STATUS = 2, SIGNAL_STATUS = 128, LINE_SECONDS = 5, TEMPORARY_RUN = 
 
 struct run_args {
     const char *run, *collection, *out;
-    const char *anchor, *positive, *labels, *seconds, *steps, *seed;
+    const char *anchor, *positive, *labels, *method, *layers, *seconds, *steps, *seed;
     struct config cfg;
 };
 
@@ -36,6 +36,8 @@ static const struct {
     FLAG("--anchor", anchor, "PATH", "pairs: \"text\" or \"metadata.a.b\", with --positive"),
     FLAG("--positive", positive, "PATH", "pairs: what belongs to the anchor"),
     FLAG("--labels", labels, "PATH", "pairs: items with the same value belong together"),
+    FLAG("--method", method, "NAME", "what learns: auto, full, last_layers, lora, adapter"),
+    FLAG("--layers", layers, "N", "last_layers: how many"),
     FLAG("--max-seconds", seconds, "X", "of training (default: learn.max_seconds)"),
     FLAG("--max-steps", steps, "N", "of training"),
     FLAG("--seed", seed, "N", "of samples, batches and dropout (default 1)"),
@@ -125,7 +127,12 @@ static enum err_code read_request(const struct run_args *a, struct catalog_run *
         .pairs_anchor = str_from(a->anchor ? a->anchor : ""),
         .pairs_positive = str_from(a->positive ? a->positive : ""),
         .labels = str_from(a->labels ? a->labels : ""),
+        .method = str_from(a->method ? a->method : ""),
         .seed = 1 };
+    enum train_method method;
+    if (a->method && !train_method_read(a->method, &method))
+        return err_set(e, ERR_INVALID, "--method needs auto, full, last_layers, lora or adapter");
+    TRY(read_whole("--layers", a->layers, &run->layers, e));
     TRY(read_whole("--max-steps", a->steps, &run->max_steps, e));
     TRY(read_whole("--seed", a->seed, &run->seed, e));
     if (!a->seconds) return ERR_OK;

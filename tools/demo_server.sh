@@ -22,7 +22,7 @@ trap 'exit 143' TERM
 # Starts it in the background and sets $url once it is ready; fails if it exits instead.
 start() {
     : >"$log"
-    "$kindred" serve --data "$data" --models models --listen "$1" --drain-seconds 0 2>"$log" &
+    "$kindred" serve --data "$data" --models "${MODELS:-models}" --listen "$1" --drain-seconds 0 2>"$log" &
     server=$!
     tries=0
     while [ $tries -lt 600 ]; do
@@ -43,7 +43,7 @@ start_somewhere() {
         echo "demo: $listen cannot be had, taking a free port" >&2
         start 127.0.0.1:0 || { cat "$log" >&2; die "the server does not start"; }
     fi
-    echo "   $kindred serve --data $data --models models --listen ${url#http://}"
+    echo "   $kindred serve --data $data --models "${MODELS:-models}" --listen ${url#http://}"
 }
 # The graph of a collection is whole.
 wait_linked() {

@@ -74,6 +74,16 @@ static enum err_code load_all(
     return load_weights(t, &config, o, e);
 }
 
+bool train_method_read(const char *name, enum train_method *ret)
+{
+    for (int m = TRAIN_AUTO; m < TRAIN_NONE; m++) {
+        if (strcmp(name, train_method_name((enum train_method)m)) != 0) continue;
+        *ret = (enum train_method)m;
+        return true;
+    }
+    return false;
+}
+
 enum err_code trainable_open(const char *model_dir, const struct trainable_options *o,
     struct trainable **ret_t, struct err *e)
 {

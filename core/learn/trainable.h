@@ -29,6 +29,8 @@ enum train_method {
 };
 /** "auto", "full", "last_layers", "lora", "adapter"; NULL: none of these. */
 const char *train_method_name(enum train_method m);
+/** The method of that name; false: none of these. */
+bool train_method_read(const char *name, enum train_method *ret);
 
 struct trainable_options {
     enum train_method method;

@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 enum { BATCH_MAX = 65536, THREADS_MAX = 256, STEPS_BEFORE_FIT = 10 };
+static const double RATE_OTHERWISE = 1e-3;
 /* Writing checkpoints takes at most a tenth of the time. */
 enum { CHECKPOINT_PAUSE = 10 };
 
@@ -35,6 +36,7 @@ struct run {
     uint64_t fingerprint;
     bool resumed, specials;
     double token_dropout;  /* o's, or 0 */
+    double rate;           /* peak */
     double keep_seconds;   /* spent before the first step, on what is kept of texts */
     double checkpoint_due; /* by the clock */
 };
@@ -87,7 +89,7 @@ static enum err_code check_numbers(const struct trainer_options *o, struct err *
     TRY(check_range("min_steps", (double)o->min_steps, 0, 1e9, e));
     TRY(check_range("epochs", o->epochs, o->steps ? 0 : 1e-6, 1e6, e));
     TRY(check_range("max_seconds", o->max_seconds, 0, 1e9, e));
-    TRY(check_range("rate", o->rate, 1e-12, 1e3, e));
+    TRY(check_range("rate", o->rate, 0, 1e3, e));
     TRY(check_range("rate_floor", o->rate_floor, 0, 1, e));
     TRY(check_range("warmup", o->warmup, 0, 1, e));
     TRY(check_range("temperature", o->temperature, 1e-4, 1e3, e));
@@ -126,7 +128,7 @@ static uint64_t fingerprint_of(const struct run *r)
 {
     const struct trainer_options *o = r->o;
     const double numbers[] = { (double)o->batch, (double)o->steps, o->epochs, (double)o->min_steps,
-        o->rate, o->rate_floor, o->warmup, o->temperature, o->token_dropout, o->distill_share,
+        r->rate, o->rate_floor, o->warmup, o->temperature, o->token_dropout, o->distill_share,
         o->anchor_weight, o->symmetric, o->mask_equal, o->mask_above, o->row_cap, o->row_power,
         (double)o->max_tokens, (double)o->n_pairs, (double)o->n_taught, (double)r->data->pair_rows,
         (double)r->data->taught_rows, trainable_method(r->model), (double)o->model.layers,
@@ -181,6 +183,8 @@ static enum err_code load(struct run *r, struct err *e)
     TRY(train_step_new(o, r->model, &r->step, e));
     r->token_dropout = trainable_keeps_texts(r->model) ? 0 : o->token_dropout;
     r->specials = trainable_special_tokens(r->model);
+    r->rate = o->rate > 0 ? o->rate : trainable_default_rate(r->model);
+    if (!(r->rate > 0)) r->rate = RATE_OTHERWISE;
     r->fingerprint = fingerprint_of(r);
     return ERR_OK;
 }
@@ -210,7 +214,7 @@ static double rate_of(const struct run *r, int64_t step)
 {
     const struct train_state *s = &r->state;
     int64_t warmup = (int64_t)(r->o->warmup * (double)s->steps);
-    return schedule_rate(step, s->steps, warmup, r->o->rate, r->o->rate_floor);
+    return schedule_rate(step, s->steps, warmup, r->rate, r->o->rate_floor);
 }
 
 static void report_progress(const struct run *r, const struct train_record *l)
@@ -251,7 +255,7 @@ static enum err_code keep_texts(struct run *r, struct err *e)
     enum { TEXTS = 256 };
     const double began = now(), most = r->o->max_seconds / 2;
     const size_t n = r->data->texts.n;
-    if (!trainable_keeps_texts(r->model) || !trainable_default_rate(r->model)) return ERR_OK;
+    if (!trainable_keeps_texts(r->model) || trainable_default_rate(r->model) <= 0) return ERR_OK;
     for (size_t i = 0; i < n && (most <= 0 || r->keep_seconds < most); i += TEXTS) {
         if (r->o->stop && *r->o->stop)
             return err_set(e, ERR_CANCELLED, "stopped before step %lld", (long long)r->state.step);
@@ -369,9 +373,15 @@ enum err_code trainer_run(
     TRY(check_options(o, e));
     enum err_code code = run_all(&r, e);
     if (code == ERR_OK)
-        *ret = (struct trainer_report){ r.state.steps, r.state.seconds,
-            r.log.n ? r.log.records[r.log.n - 1].loss : NAN, r.data->pair_rows, r.data->taught_rows,
-            r.data->skipped, r.resumed };
+        *ret = (struct trainer_report){ .steps = r.state.steps,
+            .seconds = r.state.seconds + r.keep_seconds,
+            .final_loss = r.log.n ? r.log.records[r.log.n - 1].loss : NAN,
+            .method = trainable_method(r.model),
+            .rate = r.rate,
+            .pairs = r.data->pair_rows,
+            .taught = r.data->taught_rows,
+            .skipped = r.data->skipped,
+            .resumed = r.resumed };
     run_done(&r);
     return code;
 }

@@ -58,7 +58,7 @@ struct trainer_options {
     double
         max_seconds; /* 0: no limit; else `steps` shrinks after the first steps have been timed, so that
                            the rate still falls to its end; what it became is in the checkpoint */
-    double rate;     /* peak learning rate */
+    double rate;     /* peak learning rate; 0: what suits architecture and method */
     double rate_floor; /* share of the peak at the end */
     double warmup;     /* share of the steps */
     double temperature;
@@ -106,7 +106,9 @@ struct trainer_progress {
 
 struct trainer_report {
     int64_t steps;
-    double seconds, final_loss;
+    double seconds, final_loss; /* seconds: what is kept of texts ahead of the steps is counted */
+    enum train_method method;   /* never AUTO */
+    double rate;
     size_t pairs, taught, skipped; /* lines read; without a known token */
     bool resumed;
 };

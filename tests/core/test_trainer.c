@@ -435,7 +435,7 @@ START_TEST(options_that_make_no_sense)
         const char *mentions;
     } cases[] = {
 #define CASE(field, value) { offsetof(struct trainer_options, field), value, #field }
-        CASE(rate, 0),
+        CASE(rate, 2000),
         CASE(rate, -1),
         CASE(rate, NAN),
         CASE(rate_floor, 1.5),
