@@ -45,6 +45,11 @@ void learn_server_start(const char *const *args)
     with_models(begin, args);
 }
 
+const char *learn_models(void)
+{
+    return models.path;
+}
+
 void learn_server_restart(void)
 {
     with_models(begin_again, NULL);

@@ -20,6 +20,8 @@ enum { LEARN_ITEMS = 900 };
 /** The suite's server, with that model; `args` may be NULL. For unchecked fixtures, or inside a test. */
 void learn_server_start(const char *const *args);
 void learn_server_stop(void);
+/** The folder of its models, into which more may be put while it runs. */
+const char *learn_models(void);
 /** After server_stop(&suite_server): on the data that is there. */
 void learn_server_restart(void);
 
