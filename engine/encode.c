@@ -47,6 +47,7 @@ struct encode_thread {
     size_t members_cap;
     float *rows;
     size_t rows_cap;
+    size_t units; /* that the pass takes */
 };
 
 static const struct err out_of_memory = { .code = ERR_NOMEM,
@@ -154,6 +155,7 @@ static void add_job(struct encode_thread *t, struct encoder_workspace *w, struct
         fail_job(job, &out_of_memory);
         return;
     }
+    t->units += job->node.cost;
     for (size_t i = job->first; i < job->first + job->n; i++) {
         struct encode_text *text = &r->texts[i];
         struct err e = ERR_INIT;
@@ -192,6 +194,27 @@ static void forward(
     metric_add(&encode_batches, NULL, 1);
     metric_add(&encode_texts, NULL, (double)n);
     metric_add(&encode_tokens, NULL, (double)encoder_batch_tokens(w));
+}
+
+/* ---- speed ---- */
+
+/* A moving average. Two threads at once may lose one's share of it, which is no harm. */
+static void note_speed(struct encoders *x, size_t units, int64_t ns)
+{
+    enum { MEMORY = 8 };
+    if (units == 0) return;
+    long long now = (long long)((double)ns * 1000 / (double)units);
+    long long before = atomic_load_explicit(&x->unit_ps, memory_order_relaxed);
+    atomic_store_explicit(
+        &x->unit_ps, before ? before + (now - before) / MEMORY : now + 1, memory_order_relaxed);
+}
+
+unsigned encode_seconds_for(const struct encoders *x, size_t units)
+{
+    enum { LEAST_S = 1, MOST_S = 60 };
+    double unit_s = (double)atomic_load_explicit(&x->unit_ps, memory_order_relaxed) * 1e-12;
+    double s = ceil((double)units * unit_s / (double)(x->n_threads ? x->n_threads : 1));
+    return s < LEAST_S ? LEAST_S : s > MOST_S ? MOST_S : (unsigned)s;
 }
 
 /* ---- workspaces ---- */
@@ -259,6 +282,7 @@ static struct queue_node *run_model(struct encode_thread *t, struct queue_node *
     int64_t started = time_mono_ns();
     size_t n = 0;
 
+    t->units = 0;
     if (w) encoder_batch_begin(w);
     for (struct queue_node *node = list, *next; node; node = next) {
         next = node->next;
@@ -277,6 +301,7 @@ static struct queue_node *run_model(struct encode_thread *t, struct queue_node *
     }
     if (w) {
         forward(t, m, w, n);
+        note_speed(t->x, t->units, time_mono_ns() - started);
         give_workspace(t, m, w);
     }
     metric_observe(&encode_seconds, NULL, (double)(time_mono_ns() - started) / (double)NS_PER_S);

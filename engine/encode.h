@@ -62,13 +62,17 @@ struct encoders {
     struct mutex failure_lock; /* arenas of requests, where several threads may report at once */
     struct encode_thread *threads;
     size_t n_threads;
-    size_t batch_units; /* set once */
+    size_t batch_units;   /* set once */
+    atomic_llong unit_ps; /* picoseconds of a thread for a unit of work, of late; 0: not known */
 };
 
 /** cfg->encode_threads threads. NOMEM, IO; encode_stop cleans up. */
 MUST_USE enum err_code encode_start(struct encoders *x, const struct config *cfg, struct err *e);
 /** Ends the threads; the queue must be empty. Accepts a zeroed struct. */
 void encode_stop(struct encoders *x);
+
+/** Seconds that `units` of work take all threads, by what the last passes took; 1 to 60. Any thread. */
+unsigned encode_seconds_for(const struct encoders *x, size_t units);
 
 /** Free what threads keep for a model that was dropped from the table (model.dropped is set). The caller holds a
  * reference. */

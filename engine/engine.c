@@ -125,6 +125,14 @@ enum err_code engine__take_encode(
     return ERR_OK;
 }
 
+unsigned engine_retry_after_s(struct engine *g)
+{
+    size_t units = 0;
+    for (int lane = 0; lane < LANE_COUNT; lane++)
+        units += gate_used(&g->encode_gate[lane]);
+    return encode_seconds_for(&g->encoders, units);
+}
+
 /* ---- what several operations check ---- */
 
 enum err_code engine__text_model(const struct collection *col, const struct generation *gen,

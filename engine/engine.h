@@ -45,6 +45,9 @@ void engine_close(struct engine *g);
 MUST_USE enum err_code engine_ready(struct engine *g, struct err *e);
 /** Bring the gauges (items, pending, queue lengths) up to date: before metrics_render. */
 void engine_metrics_refresh(struct engine *g);
+/** When one that was refused with BUSY should come again, in seconds: when what waits now will have been encoded, as fast as
+ * texts were encoded of late; 1 to 60. Does not block. */
+unsigned engine_retry_after_s(struct engine *g);
 
 /* ---- operations ---- */
 

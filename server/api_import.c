@@ -318,8 +318,7 @@ static void write_problem(struct exchange *x, const struct import *im, const str
     x->failure_code = info->code;
     x->rs.status = info->status;
     x->rs.content_type = "application/problem+json";
-    if (info->retry_after_s)
-        response_header_add(&x->rs, "Retry-After", info->retry_after_s == 1 ? "1" : "5");
+    exchange_retry_after(x, problem_of(why->code));
     problem_render(out, problem_of(why->code),
         hide ? "something went wrong here; the log has more at this request's id" : why->msg, "");
     if (out->failed != ERR_OK) return;

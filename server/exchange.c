@@ -194,6 +194,15 @@ static const char fallback_body[] =
     "{\"type\":\"urn:kindred:problem:internal\",\"title\":\"Internal error\",\"status\":500,"
     "\"detail\":\"out of memory\",\"code\":\"internal\"}";
 
+void exchange_retry_after(struct exchange *x, enum problem p)
+{
+    unsigned s = problem_info(p)->retry_after_s;
+    if (s == 0) return;
+    if (p == PROBLEM_OVERLOADED && x->engine) s = engine_retry_after_s(x->engine);
+    const char *text = arena_printf(x->arena, "%u", s);
+    response_header_add(&x->rs, "Retry-After", text ? text : "1");
+}
+
 void exchange__set_problem(
     struct exchange *x, enum problem p, const char *detail, const char *field)
 {
@@ -212,8 +221,7 @@ void exchange__set_problem(
     if (x->rs.body.failed != ERR_OK)
         response_set_fixed(
             &x->rs, "application/problem+json", fallback_body, sizeof fallback_body - 1);
-    if (info->retry_after_s == 1) response_header_add(&x->rs, "Retry-After", "1");
-    if (info->retry_after_s == 5) response_header_add(&x->rs, "Retry-After", "5");
+    exchange_retry_after(x, p);
     if (p == PROBLEM_UNAUTHORIZED) response_header_add(&x->rs, "WWW-Authenticate", "Bearer");
     if (x->failure.code == ERR_OK && x->failure.msg[0] == '\0')
         (void)snprintf(x->failure.msg, sizeof x->failure.msg, "%s", detail);

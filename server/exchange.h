@@ -119,6 +119,9 @@ MUST_USE enum err_code exchange_query_u64(const struct exchange *x, const char *
 MUST_USE enum err_code exchange_read_json(
     struct exchange *x, const struct json_spec *spec, void *ret, struct err *e);
 
+/** Retry-After of a problem that has one. An overload's says when what waits now will be done. */
+void exchange_retry_after(struct exchange *x, enum problem p);
+
 /** True once SIGTERM came: /readyz answers 503 while everything else is still served. */
 bool exchange_draining(const struct exchange *x);
 

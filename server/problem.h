@@ -12,7 +12,7 @@
 #include "base/err.h"
 #include "base/str.h"
 
-/* name, status, wire code, title, seconds for Retry-After (0: none) */
+/* name, status, wire code, title, seconds for Retry-After (0: none; exchange_retry_after) */
 #define PROBLEM_MAP(X)                                                                             \
     X(INVALID_REQUEST, 400, "invalid_request", "Invalid request", 0)                               \
     X(UNKNOWN_FIELD, 400, "unknown_field", "Unknown field", 0)                                     \
