@@ -1,4 +1,4 @@
-/* core/learn/bert_train.c, bert_train_chunk.c, bert_train_head.c against PyTorch:
+/* core/learn/bert_train.c, core/learn/bert_train_chunk.c and core/learn/bert_train_head.c against PyTorch:
  * tests/data/core/bert_tiny/train.safetensors, which PyTorch computed in double (tools/parity/make_fixture.py).
  *
  * Tolerances: a vector is off by some 1e-6, which the temperature of 0.05 makes 2e-5 in the exponent of the loss;
