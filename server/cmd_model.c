@@ -161,3 +161,9 @@ const char *cmd_model_size(uint64_t bytes, char ret[32])
     (void)snprintf(ret, 32, unit ? "%.1f %s" : "%.0f %s", v, units[unit]);
     return ret;
 }
+
+void cmd_model_came(const char *models, const char *name, bool replaced)
+{
+    printf("%s/%s is there; a server that is running %s\n", models, name,
+        replaced ? "sees what was replaced after a restart" : "finds it when it is named");
+}

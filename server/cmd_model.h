@@ -45,3 +45,5 @@ void cmd_model_done(struct cmd_model_args *a);
 int cmd_model_fail(const struct cmd_model_args *a, const struct err *e);
 /** "90.9 MB" */
 const char *cmd_model_size(uint64_t bytes, char ret[32]);
+/** The last line of what brings a model. */
+void cmd_model_came(const char *models, const char *name, bool replaced);

@@ -39,7 +39,7 @@ static int add(const struct cmd_model_args *a, struct model_add *o)
             fputs("--replace takes its place, --name gives it another name\n", stderr);
         return 1;
     }
-    printf("%s/%s is there; a server that is running sees it after a restart\n", o->models, name);
+    cmd_model_came(o->models, name, o->replace);
     return 0;
 }
 

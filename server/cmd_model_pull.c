@@ -157,8 +157,7 @@ static enum err_code pull(const struct cmd_model_args *a, struct model_pull *o, 
         TRY(model_pull_hub(&place, o, e));
     }
     end_bar(d);
-    printf(
-        "%s/%s is there; a server that is running sees it after a restart\n", o->models, o->name);
+    cmd_model_came(o->models, o->name, o->replace);
     return ERR_OK;
 }
 
