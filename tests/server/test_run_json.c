@@ -85,7 +85,8 @@ START_TEST(a_queued_run_has_little)
     run_json(&w, &r, 0);
     check(&b,
         "{'run':7,'kind':'train','status':'queued','collection':'words','progress':0,"
-        "'objective':'auto','promote':'auto','method':'auto','seed':3,'step':0,'steps':0,'loss':null,'attempts':0,"
+        "'objective':'auto','promote':'auto','method':'auto','seed':3,'step':0,'steps':0,'loss':"
+        "null,'attempts':0,"
         "'data_hash':null,'metrics':{},'decision':null,'from_version':1,'to_version':null,"
         "'created_at':'2023-11-14T22:13:20.000Z','started_at':null,'finished_at':null}");
     buf_done(&b);
