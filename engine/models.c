@@ -25,7 +25,7 @@ static struct model *find_name(const struct models *m, struct str name)
     return NULL;
 }
 
-/* A model never changes: another file under its name is another model. */
+/* A model never changes: other weights or settings (model_hash) under its name are another model. */
 bool model_is_same(const struct model *m, struct str hash)
 {
     return hash.n != MODEL_HASH_CHARS || str_is(hash, m->weights_hash);

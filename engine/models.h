@@ -94,7 +94,8 @@ MUST_USE enum err_code models_all(
 /** NOT_FOUND: there is no model `ref`, which there are, and what brings more. what: "model", "base model". */
 enum err_code models_missing(
     struct models *m, const char *what, struct str ref, const char *field, struct err *e);
-/** Are these the weights that made vectors once? hash: what was noted then; "", or what is none: not known, so yes. */
+/** Is this the model that made vectors once: the same weights and, where they count, settings (model_hash)? hash: what was
+ * noted then; "", or what is none: not known, so yes. */
 bool model_is_same(const struct model *m, struct str hash);
 /** A model by "name", "name@1" or, learned, "words/text-small@3"; the caller's reference. NULL: there is none. */
 struct model *models_take(struct models *m, struct str ref);

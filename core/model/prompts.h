@@ -1,4 +1,5 @@
-/* Layer: core. May include: base. Internal to core/model and core/learn.
+/* Layer: core. May include: base. Internal to core/model, core/learn and
+ * engine/model_*.
  *
  * What a model wants to see before a text: sentence-transformers' prompts.
  */

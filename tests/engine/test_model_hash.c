@@ -120,10 +120,13 @@ START_TEST(several_files)
 }
 END_TEST
 
+static const char bert[] = "{\"model_type\":\"bert\"}";
+
 /* They share their parent's model.safetensors byte for byte. */
 START_TEST(adapters_of_one_parent)
 {
     char first[MODEL_HASH_CHARS + 1], second[MODEL_HASH_CHARS + 1];
+    put("config.json", bert);
     put("model.safetensors", "abc");
     make_folder("2_Dense");
     put("modules.json", adapter);
@@ -136,6 +139,65 @@ START_TEST(adapters_of_one_parent)
     put("2_Dense/model.safetensors", "one");
     hash_now(second);
     ck_assert_str_eq(first, second);
+}
+END_TEST
+
+/* Of a static encoder nothing else counts, as it was from the start; prompts do. */
+START_TEST(a_static_model_is_its_weights)
+{
+    static const char prompts[] = "{\"prompts\":{\"query\":\"%s\",\"document\":\"\"}}";
+    char hash[MODEL_HASH_CHARS + 1], text[128];
+    put("model.safetensors", "abc");
+    put("config.json", "{\"model_type\":\"static\"}");
+    make_folder("2_Dense");
+    put("modules.json", adapter);
+    put("2_Dense/model.safetensors", "one");
+    put("2_Dense/config.json", "{}");
+    put("tokenizer.json", "{}");
+    (void)snprintf(text, sizeof text, prompts, "");
+    put("config_sentence_transformers.json", text);
+    hash_now(hash);
+    ck_assert_str_eq(hash, ABC);
+    (void)snprintf(text, sizeof text, prompts, "search: ");
+    put("config_sentence_transformers.json", text);
+    hash_now(hash);
+    ck_assert_str_ne(hash, ABC);
+}
+END_TEST
+
+/* Each file that decides vectors, changed by a byte, makes another model; others do not. */
+START_TEST(settings_count)
+{
+    static const char *const files[] = { "modules.json", "sentence_bert_config.json",
+        "config_sentence_transformers.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt",
+        "1_Pooling/config.json", "2_Dense/config.json", "2_Dense/model.safetensors",
+        "config.json" };
+    enum { N = sizeof files / sizeof *files };
+    char hashes[N + 2][MODEL_HASH_CHARS + 1];
+    put("model.safetensors", "abc");
+    put("config.json", bert);
+    put("modules.json", adapter);
+    make_folder("1_Pooling");
+    make_folder("2_Dense");
+    put("2_Dense/model.safetensors", "one");
+    put("README.md", "one");
+    hash_now(hashes[0]);
+    put("README.md", "two");
+    put("2_Dense/README.md", "two");
+    hash_now(hashes[1]);
+    ck_assert_str_eq(hashes[0], hashes[1]);
+    for (size_t i = 0; i < N; i++) {
+        const char *now = strcmp(files[i], "config.json") == 0
+            ? "{\"model_type\":\"bert\",\"layer_norm_eps\":1e-6}"
+            : "{} ";
+        if (strcmp(files[i], "modules.json") == 0)
+            put(files[i], "[{\"path\":\"\"}, {\"path\":\"1_Pooling\"},{\"path\":\"2_Dense\"}]");
+        else
+            put(files[i], now);
+        hash_now(hashes[i + 2]);
+        for (size_t k = 1; k < i + 2; k++)
+            ck_assert_msg(strcmp(hashes[k], hashes[i + 2]) != 0, "%s does not count", files[i]);
+    }
 }
 END_TEST
 
@@ -162,6 +224,8 @@ TEST_SUITE(model_hash)
     tcase_add_test(tc, one_file_has_its_own);
     tcase_add_test(tc, several_files);
     tcase_add_test(tc, adapters_of_one_parent);
+    tcase_add_test(tc, a_static_model_is_its_weights);
+    tcase_add_test(tc, settings_count);
     tcase_add_test(tc, nothing_there);
     suite_add_tcase(s, tc);
 }
