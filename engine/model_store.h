@@ -80,8 +80,9 @@ MUST_USE enum err_code model_files_read(
     const char *dir, bool hash, struct model_files *ret, struct err *e);
 /** Accepts a zeroed struct. */
 void model_files_done(struct model_files *f);
-/** Does a model need a file of this path? Weights as safetensors, tokenizer, configurations, licence: in the folder
- * itself or in one of a module ("1_Pooling"). Nothing that holds code or pickles. Also says that the path stays inside. */
+/** Does a model need a file of this path? Weights as safetensors, tokenizer, configurations, licence: in the
+ * folder itself or in one of a module ("1_Pooling"). Nothing that holds code or pickles. Also says that the
+ * path stays inside. */
 bool model_file_is_wanted(const char *path);
 
 struct model_note {
@@ -106,11 +107,11 @@ MUST_USE enum err_code model_verify(
 
 struct model_stage {
     char *models, *name; /* it becomes models/name */
-    char *dir;           /* where it is put together: models/.name.SUFFIX */
+    char *dir; /* where it is put together: models/.name.SUFFIX, or models/.name.tmp-PID-XXXXXX */
 };
-/** A folder to put a model together, empty unless `keep`, then as it was left. suffix NULL: of this process,
- * and what processes that no longer live left there is removed. INVALID (name), CONFLICT (a model of this name is there,
- * and !replace), IO, FULL, NOMEM. */
+/** A folder to put a model together. With a suffix it is that one, as it was left by an earlier time. suffix
+ * NULL: a new and empty one; what processes that no longer live left there a day ago or longer is removed.
+ * INVALID (name), CONFLICT (a model of this name is there, and !replace), IO, FULL, NOMEM. */
 MUST_USE enum err_code model_stage_open(struct model_stage *s, const char *models, const char *name,
     const char *suffix, bool replace, struct err *e);
 /**
@@ -133,8 +134,9 @@ struct model_add {
     bool replace;
     const struct vec_kernels *kernels;
 };
-/** Copy the wanted files of a folder. Links are followed where they stay inside it (or inside a download cache of
- * which it is a snapshot). Errors: those of model_try, model_stage_open; CORRUPT (a link that leads out). */
+/** Copy the wanted files of a folder. Links are followed where they stay inside it (or inside a download
+ * cache of which it is a snapshot). Errors: those of model_try, model_stage_open; CORRUPT (a link that leads
+ * out). */
 MUST_USE enum err_code model_add(
     const struct model_add *o, char ret_name[MODEL_NAME_MAX + 1], struct err *e);
 /** Remove a folder with all that is in it, links not followed; as far as it goes. */

@@ -13,19 +13,22 @@
 
 enum { README_BYTES_MAX = 256 << 10 };
 
-/* Where links may lead: into the folder; of a snapshot in a download cache (models--X/snapshots/COMMIT), whose
- * files are links to models--X/blobs, into models--X. */
-static enum err_code find_root(const char *from, char ret[PATH_MAX], struct err *e)
+void model__cut_snapshot(char *real)
 {
     static const char snapshots[] = "/snapshots";
+    const char *last = strrchr(real, '/');
+    size_t n = last ? (size_t)(last - real) : 0;
+    if (n <= sizeof snapshots - 1) return;
+    if (memcmp(real + n - (sizeof snapshots - 1), snapshots, sizeof snapshots - 1) == 0)
+        real[n - (sizeof snapshots - 1)] = '\0';
+}
+
+static enum err_code find_root(const char *from, char ret[PATH_MAX], struct err *e)
+{
     if (!realpath(from, ret))
         return err_errno(
             e, errno == ENOENT ? ERR_NOT_FOUND : ERR_IO, errno, "cannot read folder %s", from);
-    char *last = strrchr(ret, '/');
-    size_t n = last ? (size_t)(last - ret) : 0;
-    if (n < sizeof snapshots - 1) return ERR_OK;
-    if (memcmp(ret + n - (sizeof snapshots - 1), snapshots, sizeof snapshots - 1) == 0)
-        ret[n - (sizeof snapshots - 1)] = '\0';
+    model__cut_snapshot(ret);
     return ERR_OK;
 }
 

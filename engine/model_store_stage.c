@@ -16,9 +16,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
-enum { OPEN_FOLDERS = 16 };
+enum { OPEN_FOLDERS = 16, LEFTOVER_S = 24 * 3600 };
 static const char TMP[] = ".tmp-";
 
 /* ---- folders ---- */
@@ -37,7 +38,14 @@ void model_folder_remove(const char *dir)
     (void)nftw(dir, remove_one, OPEN_FOLDERS, FTW_DEPTH | FTW_PHYS);
 }
 
-/* ".NAME.tmp-PID" of processes that are gone. */
+/* A process of that number may live where this one cannot see it: in another container, on another machine. */
+static bool is_old(const char *path)
+{
+    struct stat st;
+    return lstat(path, &st) == 0 && time(NULL) - st.st_mtime > LEFTOVER_S;
+}
+
+/* ".NAME.tmp-PID-XXXXXX" of processes that are gone, and that nobody has touched for a day. */
 static void remove_leftovers(const char *models, const char *name)
 {
     DIR *d = opendir(models);
@@ -48,10 +56,10 @@ static void remove_leftovers(const char *models, const char *name)
         if (rest[0] != '.' || strncmp(rest + 1, name, n) != 0) continue;
         if (strncmp(rest + 1 + n, TMP, sizeof TMP - 1) != 0) continue;
         long pid = strtol(rest + n + sizeof TMP, &end, 10);
-        if (*end || pid <= 0 || pid > INT_MAX) continue;
+        if (*end != '-' || pid <= 0 || pid > INT_MAX) continue;
         if (pid != getpid() && !(kill((pid_t)pid, 0) != 0 && errno == ESRCH)) continue;
         AUTO_FREE char *path = path_join(models, entry->d_name);
-        if (path) model_folder_remove(path);
+        if (path && is_old(path)) model_folder_remove(path);
     }
     if (d) closedir(d);
 }
@@ -70,6 +78,12 @@ static enum err_code check_free(const struct model_stage *s, bool replace, struc
     return ERR_OK;
 }
 
+static enum err_code make_new(char *dir, struct err *e)
+{
+    if (mkdtemp(dir)) return ERR_OK;
+    return err_errno(e, ERR_IO, errno, "cannot make folder %s", dir);
+}
+
 enum err_code model_stage_open(struct model_stage *s, const char *models, const char *name,
     const char *suffix, bool replace, struct err *e)
 {
@@ -78,7 +92,7 @@ enum err_code model_stage_open(struct model_stage *s, const char *models, const 
     if (suffix)
         (void)snprintf(folder, sizeof folder, ".%s.%s", name, suffix);
     else
-        (void)snprintf(folder, sizeof folder, ".%s%s%ld", name, TMP, (long)getpid());
+        (void)snprintf(folder, sizeof folder, ".%s%s%ld-XXXXXX", name, TMP, (long)getpid());
     struct model_stage new = { .models = mem_strdup(models), .name = mem_strdup(name) };
     if (new.models) new.dir = path_join(models, folder);
     enum err_code code = new.name &&new.dir
@@ -86,7 +100,7 @@ enum err_code model_stage_open(struct model_stage *s, const char *models, const 
         : err_set(e, ERR_NOMEM, "out of memory for a model's path");
     if (code == ERR_OK) code = dir_make(models, e);
     if (code == ERR_OK && !suffix) remove_leftovers(models, name);
-    if (code == ERR_OK) code = dir_make(new.dir, e);
+    if (code == ERR_OK) code = suffix ? dir_make(new.dir, e) : make_new(new.dir, e);
     if (code != ERR_OK) {
         model_stage_keep(&new);
         return code;
@@ -183,7 +197,7 @@ static enum err_code sync_path(const char *path, struct err *e)
     return failed ? err_errno(e, ERR_IO, failed, "cannot sync %s", path) : ERR_OK;
 }
 
-static int sync_failed;
+static _Thread_local int sync_failed; /* nftw hands nothing on to sync_one */
 
 static int sync_one(const char *path, const struct stat *st, int kind, struct FTW *at)
 {
@@ -202,17 +216,34 @@ static enum err_code sync_tree(const char *dir, struct err *e)
     return err_errno(e, ERR_IO, sync_failed ? sync_failed : errno, "cannot sync %s", dir);
 }
 
-/* What was there is gone at the same moment; where the file system cannot swap two names, a moment before. */
+enum err_code model__swap_in_steps(const char *dir, const char *place, struct err *e)
+{
+    AUTO(buf_done) struct buf old = BUF_INIT(0);
+    const char *name = strrchr(place, '/') + 1;
+    buf_printf(&old, "%.*s.%s.old-%ld", (int)(name - place), place, name, (long)getpid());
+    TRY(buf_check(&old, e));
+    model_folder_remove(old.p); /* of an earlier time: `place` has what counts */
+    if (rename(place, old.p) != 0)
+        return err_errno(e, ERR_IO, errno, "cannot rename %s to %s", place, old.p);
+    if (rename(dir, place) != 0) {
+        int failed = errno;
+        if (rename(old.p, place) != 0)
+            return err_errno(e, ERR_IO, failed,
+                "cannot rename %.80s to %.80s; what was there is %.80s", dir, place, old.p);
+        return err_errno(e, ERR_IO, failed, "cannot rename %s to %s", dir, place);
+    }
+    model_folder_remove(old.p);
+    return ERR_OK;
+}
+
+/* What was there is gone at the same moment. Where the file system cannot swap two names there is none for a moment. */
 static enum err_code swap(const struct model_stage *s, const char *place, struct err *e)
 {
     if (renameat2(AT_FDCWD, s->dir, AT_FDCWD, place, RENAME_EXCHANGE) == 0) {
         model_folder_remove(s->dir);
         return ERR_OK;
     }
-    if (errno == EINVAL || errno == ENOSYS) {
-        model_folder_remove(place);
-        if (rename(s->dir, place) == 0) return ERR_OK;
-    }
+    if (errno == EINVAL || errno == ENOSYS) return model__swap_in_steps(s->dir, place, e);
     return err_errno(e, ERR_IO, errno, "cannot rename %s to %s", s->dir, place);
 }
 

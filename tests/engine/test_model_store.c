@@ -1,6 +1,6 @@
 /* Of engine/model_store.c, model_store_files.c, model_store_stage.c, model_store_verify.c and model_store_add.c:
  * engine/model_store_files.c engine/model_store_stage.c engine/model_store_verify.c engine/model_store_add.c */
-#include "engine/model_store.h"
+#include "engine/model_store_internal.h"
 
 #include "base/fileio.h"
 #include "base/mem.h"
@@ -8,10 +8,13 @@
 #include "tests/support/tiny_model.h"
 #include "tests/support/tmpdir.h"
 
+#include <dirent.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 static struct tmpdir dir;
@@ -182,6 +185,16 @@ START_TEST(copies_what_a_model_needs)
 }
 END_TEST
 
+static void expect_no_stage(void)
+{
+    struct dirent *entry;
+    DIR *d = opendir(models);
+    ck_assert_ptr_nonnull(d);
+    while ((entry = readdir(d)) != NULL)
+        ck_assert_msg(!strstr(entry->d_name, ".tmp-"), "%s", entry->d_name);
+    closedir(d);
+}
+
 START_TEST(a_name_is_taken_once)
 {
     ck_assert_ok(add(&(struct model_add){ .name = NULL }), &e);
@@ -193,7 +206,7 @@ START_TEST(a_name_is_taken_once)
     ck_assert_ok(model_list_read(&cfg, k, &l, &e), &e);
     ck_assert_ptr_nonnull(model_list_find(&l, "other"));
     ck_assert(!model_list_find(&l, "other")->hidden);
-    ck_assert(!is_there("models/.tiny.tmp-1"));
+    expect_no_stage();
 }
 END_TEST
 
@@ -213,6 +226,29 @@ START_TEST(a_model_is_replaced)
     ck_assert_ok(model_files_read(models, false, &files, &e), &e);
     for (size_t i = 0; i < files.n; i++) /* nothing of the old one is left beside it */
         ck_assert_msg(strncmp(files.rows[i].path, "tiny/", 5) == 0, "%s", files.rows[i].path);
+}
+END_TEST
+
+/* As where the file system cannot swap two names. */
+START_TEST(a_swap_in_steps_loses_nothing)
+{
+    char new[TMPDIR_PATH_BYTES], place[TMPDIR_PATH_BYTES], name[64], path[TMPDIR_PATH_BYTES];
+    tiny_model_write(models, "tiny", 16, 1);
+    tmpdir_file(&dir, "models/tiny", place);
+    tmpdir_file(&dir, "models/.tiny.new", new);
+    (void)snprintf(name, sizeof name, "models/.tiny.old-%ld", (long)getpid());
+    ck_assert_ok(dir_make(tmpdir_file(&dir, name, path), &e), &e); /* left by an earlier one */
+    write_file("models/tiny/old.txt", "old");
+    ck_assert_err(model__swap_in_steps(new, place, &e), ERR_IO); /* there is no new one */
+    ck_assert(is_there("models/tiny/old.txt"));
+    ck_assert(!is_there(name));
+    ck_assert_ok(dir_make(new, &e), &e);
+    write_file("models/.tiny.new/new.txt", "new");
+    ck_assert_ok(model__swap_in_steps(new, place, &e), &e);
+    ck_assert(is_there("models/tiny/new.txt"));
+    ck_assert(!is_there("models/tiny/old.txt"));
+    ck_assert(!is_there("models/.tiny.new"));
+    ck_assert(!is_there(name));
 }
 END_TEST
 
@@ -247,6 +283,20 @@ START_TEST(what_does_not_load_is_not_added)
 }
 END_TEST
 
+START_TEST(where_links_may_lead)
+{
+    static const char *const rows[][2] = { { "/a/models--b/snapshots/c", "/a/models--b" },
+        { "/a/b", "/a/b" }, { "/a/snapshots", "/a/snapshots" }, { "/snapshots/c", "/snapshots/c" },
+        { "/a/xsnapshots/c", "/a/xsnapshots/c" }, { "/a", "/a" }, { "/", "/" } };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char path[64];
+        (void)snprintf(path, sizeof path, "%s", rows[i][0]);
+        model__cut_snapshot(path);
+        ck_assert_str_eq(path, rows[i][1]);
+    }
+}
+END_TEST
+
 START_TEST(links_stay_inside)
 {
     char from[TMPDIR_PATH_BYTES], to[TMPDIR_PATH_BYTES];
@@ -277,18 +327,33 @@ START_TEST(links_stay_inside)
 }
 END_TEST
 
+static void make_folder(const char *name, time_t hours_ago)
+{
+    char path[TMPDIR_PATH_BYTES];
+    const time_t when = time(NULL) - hours_ago * 3600;
+    const struct timespec times[2] = { { .tv_sec = when }, { .tv_sec = when } };
+    ck_assert_ok(dir_make(tmpdir_file(&dir, name, path), &e), &e);
+    ck_assert_int_eq(utimensat(AT_FDCWD, path, times, 0), 0);
+}
+
 START_TEST(what_a_dead_process_left_is_removed)
 {
-    char path[TMPDIR_PATH_BYTES], name[64];
+    char dead[64], new[64], own[64];
     pid_t pid = fork();
     if (pid == 0) _exit(0);
     ck_assert_int_eq(waitpid(pid, NULL, 0), pid);
-    (void)snprintf(name, sizeof name, "models/.tiny.tmp-%ld", (long)pid);
-    ck_assert_ok(dir_make(tmpdir_file(&dir, name, path), &e), &e);
-    ck_assert_ok(dir_make(tmpdir_file(&dir, "models/.tiny.tmp-1", path), &e), &e); /* lives */
+    (void)snprintf(dead, sizeof dead, "models/.tiny.tmp-%ld-aaaaaa", (long)pid);
+    (void)snprintf(new, sizeof new, "models/.tiny.tmp-%ld-bbbbbb", (long)pid);
+    (void)snprintf(own, sizeof own, "models/.tiny.tmp-%ld-cccccc", (long)getpid());
+    make_folder(dead, 25);
+    make_folder(new, 23);                         /* may be of another container's process */
+    make_folder(own, 25);                         /* of one that had this number earlier */
+    make_folder("models/.tiny.tmp-1-aaaaaa", 25); /* lives */
     ck_assert_ok(add(&(struct model_add){ .name = NULL }), &e);
-    ck_assert(!is_there(name));
-    ck_assert(is_there("models/.tiny.tmp-1"));
+    ck_assert(!is_there(dead));
+    ck_assert(!is_there(own));
+    ck_assert(is_there(new));
+    ck_assert(is_there("models/.tiny.tmp-1-aaaaaa"));
 }
 END_TEST
 
@@ -380,8 +445,10 @@ TEST_SUITE(model_store)
     tcase_add_test(tc, copies_what_a_model_needs);
     tcase_add_test(tc, a_name_is_taken_once);
     tcase_add_test(tc, a_model_is_replaced);
+    tcase_add_test(tc, a_swap_in_steps_loses_nothing);
     tcase_add_test(tc, prompts_go_with_the_copy);
     tcase_add_test(tc, what_does_not_load_is_not_added);
+    tcase_add_test(tc, where_links_may_lead);
     tcase_add_test(tc, links_stay_inside);
     tcase_add_test(tc, what_a_dead_process_left_is_removed);
     tcase_add_loop_test(tc, a_change_is_found, 0, 3);
