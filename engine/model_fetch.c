@@ -130,12 +130,13 @@ static bool is_https(const char *url)
     return strncasecmp(url, "https://", 8) == 0;
 }
 
-static bool is_this_machine(const char *url)
+bool fetch_is_this_machine(const char *url)
 {
     static const char *const hosts[] = { "http://127.0.0.1", "http://localhost", "http://[::1]" };
     for (size_t i = 0; i < sizeof hosts / sizeof *hosts; i++) {
         size_t n = strlen(hosts[i]);
-        if (strncasecmp(url, hosts[i], n) == 0 && strchr(":/", url[n])) return true;
+        if (strncasecmp(url, hosts[i], n) != 0 || !strchr(":/", url[n])) continue;
+        return !memchr(url + n, '@', strcspn(url + n, "/")); /* localhost:8000@elsewhere */
     }
     return false;
 }
@@ -144,7 +145,7 @@ static struct curl_slist *make_headers(const struct transfer *t)
 {
     AUTO_FREE char *header = NULL;
     if (!t->o->token || !t->o->token[0] || strpbrk(t->o->token, "\r\n")) return NULL;
-    if (!is_https(t->url) && !is_this_machine(t->url)) return NULL;
+    if (!is_https(t->url) && !fetch_is_this_machine(t->url)) return NULL;
     struct buf b = BUF_INIT(0);
     buf_printf(&b, "Authorization: Bearer %s", t->o->token);
     header = buf_take(&b, NULL);

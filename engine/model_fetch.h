@@ -25,6 +25,9 @@ struct fetch_options {
 };
 enum { FETCH_TRIES = 5, FETCH_RETRY_MS = 1000 };
 
+/** Is it plain http to this machine by one of its names: 127.0.0.1, [::1], localhost? Any thread. */
+bool fetch_is_this_machine(const char *url);
+
 /** Before threads start. INTERNAL: the library does not start. */
 MUST_USE enum err_code fetch_start(struct err *e);
 /** Undo fetch_start. */

@@ -76,14 +76,16 @@ struct hub_place {
 /** "OWNER/NAME" or "OWNER/NAME@REVISION". INVALID. */
 MUST_USE enum err_code hub_place_read(const char *text, struct hub_place *ret, struct err *e);
 /**
- * Fetch a known model from the hub, with the hashes of the table. What a try that failed or was stopped has fetched stays in
- * models/.NAME.part and is used by the next one.
- * Errors: those of model_fetch.h, CONFLICT (another process fetches it), of model_stage_open and model_stage_finish.
+ * Fetch a known model from the hub, with the hashes of the table. What a try that failed or was stopped has
+ * fetched stays in models/.NAME.part and is used by the next one. Plain http is taken from this machine only
+ * (INVALID).
+ * Errors: those of model_fetch.h, CONFLICT (another process fetches it), of model_stage_open and
+ * model_stage_finish.
  */
 MUST_USE enum err_code model_pull_known(
     const struct known_model *m, const struct model_pull *o, struct err *e);
-/** The same for any repository of a sentence-transformers model. The hub says which files there are, and of the large
- * ones which hash. UNPROCESSABLE: it has no weights as safetensors, or is none that can be loaded, which is said before the
- * weights are fetched where the configuration tells. */
+/** The same for any repository of a sentence-transformers model. The hub says which files there are, and of
+ * the large ones which hash. UNPROCESSABLE: it has no weights as safetensors, or is none that can be loaded,
+ * which is said before the weights are fetched where the configuration tells. */
 MUST_USE enum err_code model_pull_hub(
     const struct hub_place *place, const struct model_pull *o, struct err *e);

@@ -18,9 +18,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
-enum { ANSWER_BYTES_MAX = 8 << 20, FILES_MAX = 512, COMMIT_CHARS = 40 };
+enum { ANSWER_BYTES_MAX = 8 << 20, FILES_MAX = 512, COMMIT_CHARS = 40, LOCK_TRIES = 8 };
 static const uint64_t FILE_BYTES_MAX = (uint64_t)32 << 30;
 static const char PUBLIC_HUB[] = "https://huggingface.co";
 
@@ -78,6 +79,12 @@ static enum err_code hub_init(
         n--;
     if (strncmp(endpoint, "https://", 8) != 0 && strncmp(endpoint, "http://", 7) != 0)
         return err_set(e, ERR_INVALID, "the hub's address \"%.100s\" is no http URL", endpoint);
+    if (strncmp(endpoint, "http://", 7) == 0 && !fetch_is_this_machine(endpoint))
+        return err_set(e, ERR_INVALID,
+            "the hub's address \"%.100s\" is plain http, which is for this machine only: files "
+            "could be "
+            "changed on their way. Use https",
+            endpoint);
     h->endpoint = mem_strndup(endpoint, n);
     return h->endpoint ? ERR_OK : err_set(e, ERR_NOMEM, "out of memory for an address");
 }
@@ -331,29 +338,62 @@ static enum err_code install(struct hub *h, struct model_stage *stage, struct er
 
 static enum err_code fetch_and_install(struct hub *h, struct model_stage *stage, struct err *e)
 {
-    AUTO_FREE char *lock = path_join(stage->dir, ".lock");
-    int fd = -1;
-    if (!lock) return err_set(e, ERR_NOMEM, "out of memory for a path");
-    if (file_lock(lock, &fd, e) != ERR_OK) {
-        model_stage_keep(stage);
-        return err_wrap(e, "another process fetches %s", h->o->name);
-    }
     enum err_code code = fetch_all(h, stage->dir, e);
     bool fetched = code == ERR_OK;
-    (void)unlink(lock);
     if (code == ERR_OK) code = install(h, stage, e);
-    (void)close(fd);
     /* What came whole and right, or in part, is worth keeping; what cannot be used is not. */
     if (!fetched && code != ERR_UNPROCESSABLE && h->before > 0) model_stage_keep(stage);
     model_stage_drop(stage);
     return code;
 }
 
+/* ---- one process at a time ---- */
+
+static bool is_same_file(int fd, const char *path)
+{
+    struct stat a, b;
+    return fstat(fd, &a) == 0 && stat(path, &b) == 0 && a.st_dev == b.st_dev &&
+        a.st_ino == b.st_ino;
+}
+
+/* models/.NAME.lock: beside the stage, as it is held until the stage is in its place. */
+static enum err_code take_lock(const struct hub *h, char **ret_path, int *ret_fd, struct err *e)
+{
+    char name[MODEL_NAME_MAX + 8];
+    int fd = -1;
+    TRY(model_name_check(h->o->name, e));
+    TRY(dir_make(h->o->models, e));
+    (void)snprintf(name, sizeof name, ".%s.lock", h->o->name);
+    AUTO_FREE char *path = path_join(h->o->models, name);
+    if (!path) return err_set(e, ERR_NOMEM, "out of memory for a path");
+    enum err_code code = ERR_CONFLICT;
+    for (int tries = 0; tries < LOCK_TRIES; tries++) {
+        code = file_lock(path, &fd, e);
+        if (code != ERR_OK) break;
+        if (is_same_file(fd, path)) {
+            *ret_path = steal_ptr(&path);
+            *ret_fd = fd;
+            return ERR_OK;
+        }
+        (void)close(fd); /* of one that has just ended, and removed it */
+        code = ERR_CONFLICT;
+    }
+    if (code != ERR_CONFLICT) return code;
+    return err_set(e, code, "another process fetches %s: %s is locked", h->o->name, path);
+}
+
 static enum err_code pull(struct hub *h, struct err *e)
 {
     struct model_stage stage = { .dir = NULL };
-    TRY(model_stage_open(&stage, h->o->models, h->o->name, "part", h->o->replace, e));
-    return fetch_and_install(h, &stage, e);
+    AUTO_FREE char *lock = NULL;
+    int fd = -1;
+    TRY(take_lock(h, &lock, &fd, e));
+    enum err_code code =
+        model_stage_open(&stage, h->o->models, h->o->name, "part", h->o->replace, e);
+    if (code == ERR_OK) code = fetch_and_install(h, &stage, e);
+    (void)unlink(lock); /* while it is held: nobody takes a lock that is to be removed */
+    (void)close(fd);
+    return code;
 }
 
 enum err_code model_pull_known(

@@ -217,7 +217,7 @@ START_TEST(a_stop_is_gone_on_from)
     ck_assert_err(model_pull_hub(&place, &o, &e), ERR_CANCELLED);
     ck_assert(!is_there("models/tiny"));
     ck_assert(is_there("models/.tiny.part/model.safetensors.part"));
-    ck_assert(!is_there("models/.tiny.part/.lock"));
+    ck_assert(!is_there("models/.tiny.lock"));
     hub.answers[2].stall = false;
     stop = false;
     o.progress = NULL;
@@ -246,7 +246,7 @@ START_TEST(a_part_is_gone_on_from)
     ck_assert_uint_eq(hub_asked(&hub, "safetensors range=5000"), 1);
     ck_assert_uint_eq(asked_weights(), 1);
     ck_assert(!is_there("models/tiny/tokenizer.json"));
-    ck_assert(!is_there("models/tiny/.lock"));
+    ck_assert(!is_there("models/.tiny.lock"));
 }
 END_TEST
 
@@ -270,11 +270,19 @@ START_TEST(two_at_once_do_not_mix)
     int fd;
     offer_tiny();
     publish();
-    ck_assert_ok(dir_make(tmpdir_file(&dir, "models/.tiny.part", path), &e), &e);
-    ck_assert_ok(file_lock(tmpdir_file(&dir, "models/.tiny.part/.lock", path), &fd, &e), &e);
+    ck_assert_ok(dir_make(models, &e), &e);
+    ck_assert_ok(file_lock(tmpdir_file(&dir, "models/.tiny.lock", path), &fd, &e), &e);
     ck_assert_err(model_pull_hub(&place, &o, &e), ERR_CONFLICT);
-    ck_assert(is_there("models/.tiny.part/.lock"));
+    ck_assert_msg(strstr(e.msg, "another process fetches tiny") != NULL, "%s", e.msg);
+    ck_assert(is_there("models/.tiny.lock"));
+    ck_assert(!is_there("models/.tiny.part"));
     (void)close(fd);
+    ck_assert_int_eq(unlink(path), 0);
+    ck_assert_ok(dir_make(path, &e), &e); /* what fails otherwise is no other process */
+    enum err_code code = model_pull_hub(&place, &o, &e);
+    ck_assert_msg(code != ERR_OK && code != ERR_CONFLICT, "%s", e.msg);
+    ck_assert_ptr_null(strstr(e.msg, "another process"));
+    ck_assert_int_eq(rmdir(path), 0);
     ck_assert_ok(model_pull_hub(&place, &o, &e), &e);
     expect_good("tiny");
 }
@@ -352,6 +360,23 @@ START_TEST(answers_that_make_no_sense)
     o.endpoint = "ftp://127.0.0.1";
     ck_assert_err(model_pull_hub(&place, &o, &e), ERR_INVALID);
     ck_assert(!is_there("models"));
+}
+END_TEST
+
+START_TEST(plain_http_is_for_this_machine)
+{
+    static const char *const others[] = { "http://hub.invalid", "http://127.0.0.1.hub.invalid/",
+        "http://localhost:1@hub.invalid", "http://10.0.0.1:80/x" };
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        o.endpoint = others[i];
+        ck_assert_err(model_pull_hub(&place, &o, &e), ERR_INVALID);
+        ck_assert_msg(strstr(e.msg, "https") != NULL, "%s", e.msg);
+        ck_assert_err(model_pull_known(known_model_at(0), &o, &e), ERR_INVALID);
+    }
+    ck_assert(!is_there("models"));
+    ck_assert(fetch_is_this_machine("http://localhost"));
+    ck_assert(fetch_is_this_machine("http://[::1]:8000/hub"));
+    ck_assert(fetch_is_this_machine("http://127.0.0.1/a@b"));
 }
 END_TEST
 
@@ -560,6 +585,7 @@ TEST_SUITE(model_pull)
     tcase_add_test(tc, what_cannot_be_used_is_known_before_the_weights);
     tcase_add_test(tc, pickled_weights_are_no_weights);
     tcase_add_test(tc, answers_that_make_no_sense);
+    tcase_add_test(tc, plain_http_is_for_this_machine);
     tcase_add_test(tc, a_repository_that_is_not_there);
     tcase_add_test(tc, a_known_model_has_the_hashes_of_its_table);
     tcase_add_test(tc, the_table_is_sound);
