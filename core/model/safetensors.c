@@ -17,6 +17,7 @@
 #include "base/mem.h"
 #include "core/text/json_file.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -78,6 +79,27 @@ static enum err_code bad_tensor(const struct safetensor *t, const char *what, st
         t->name.p, what);
 }
 
+/* fits: `bytes` is what it takes, not more than can be counted. */
+static enum err_code bad_size(
+    const struct safetensor *t, bool fits, size_t bytes, size_t by_offsets, struct err *e)
+{
+    char text[128], by_shape[32] = "too many";
+    if (fits) snprintf(by_shape, sizeof by_shape, "%zu", bytes);
+    snprintf(text, sizeof text,
+        "shape and data_offsets contradict each other: %s bytes by shape and dtype, %zu by "
+        "data_offsets",
+        by_shape, by_offsets);
+    return bad_tensor(t, text, e);
+}
+
+static enum err_code bad_dtype(const struct safetensor *t, const char *dtype, struct err *e)
+{
+    char text[128];
+    snprintf(text, sizeof text,
+        "has the unknown dtype \"%.40s\", expected F32, F16, BF16 or another of the format", dtype);
+    return bad_tensor(t, text, e);
+}
+
 static bool size_of_json(const json_t *j, size_t *ret)
 {
     if (!json_is_integer(j) || json_integer_value(j) < 0) return false;
@@ -110,15 +132,15 @@ static enum err_code read_tensor(
     if (!json_is_object(j) || json_object_size(j) != 3 || !dtype)
         return bad_tensor(t, "must have dtype, shape and data_offsets", e);
     const struct safetensors_dtype *known = safetensors__dtype(dtype);
-    if (!known) return bad_tensor(t, "has an unknown dtype", e);
+    if (!known) return bad_dtype(t, dtype, e);
     t->dtype = known->dtype;
     TRY(read_shape(t, json_object_get(j, "shape"), e));
     if (json_array_size(offsets) != 2 || !size_of_json(json_array_get(offsets, 0), &begin) ||
         !size_of_json(json_array_get(offsets, 1), &end))
         return bad_tensor(t, "data_offsets must be two sizes", e);
     if (begin > end || end > n_data) return bad_tensor(t, "data_offsets lie outside the data", e);
-    if (!mem_mul(t->n_elements, known->size_bytes, &bytes) || bytes != end - begin)
-        return bad_tensor(t, "shape and data_offsets contradict each other", e);
+    bool fits = mem_mul(t->n_elements, known->size_bytes, &bytes);
+    if (!fits || bytes != end - begin) return bad_size(t, fits, bytes, end - begin, e);
     t->data = data + begin;
     t->size_bytes = bytes;
     return ERR_OK;

@@ -32,6 +32,8 @@ struct weight_file {
 struct weights {
     struct weight_file *files; /* room for WEIGHT_FILES_MAX */
     size_t n_files, n_tensors;
+    char
+        index[MODULE_PATH_BYTES + sizeof INDEX]; /* of the folder that is read, as in weight_file */
 };
 
 /* "sub/name" without the folder; sub may be NULL. */
@@ -47,20 +49,21 @@ static enum err_code place_file(struct weights *w, const char *sub, const char *
 {
     char relative_name[sizeof w->files->name];
     if (strlen(name) >= FILE_NAME_BYTES || !module_path_is_inside(name) || strchr(name, '/'))
-        return err_set(e, ERR_CORRUPT, "%s: \"%.60s\" is not the name of a file", INDEX, name);
+        return err_set(e, ERR_CORRUPT, "%s: \"%.60s\" is not the name of a file", w->index, name);
     relative(relative_name, sizeof relative_name, sub, name);
     for (size_t i = 0; i < w->n_files; i++)
         if (strcmp(w->files[i].name, relative_name) == 0) return ERR_OK;
     if (w->n_files == WEIGHT_FILES_MAX)
         return err_set(
-            e, ERR_UNPROCESSABLE, "%s names more than %d files", INDEX, WEIGHT_FILES_MAX);
+            e, ERR_UNPROCESSABLE, "%s names more than %d files", w->index, WEIGHT_FILES_MAX);
     memcpy(w->files[w->n_files++].name, relative_name, sizeof relative_name);
     return ERR_OK;
 }
 
-static enum err_code read_index(const char *dir, const char *sub, const char *index,
-    struct weights *w, json_t **ret_index, struct err *e)
+static enum err_code read_index(
+    const char *dir, const char *sub, struct weights *w, json_t **ret_index, struct err *e)
 {
+    const char *index = w->index;
     AUTO_FREE char *path = path_join(dir, index);
     AUTO_JSON json_t *j = NULL;
     if (!path) return err_set(e, ERR_NOMEM, "no memory to open the weights");
@@ -85,18 +88,17 @@ static enum err_code read_index(const char *dir, const char *sub, const char *in
 static enum err_code find_files(
     const char *dir, const char *sub, struct weights *w, json_t **ret_index, struct err *e)
 {
-    char single[MODULE_PATH_BYTES + sizeof SINGLE], index[MODULE_PATH_BYTES + sizeof INDEX];
-    char pickle[MODULE_PATH_BYTES + sizeof PICKLE];
+    char single[MODULE_PATH_BYTES + sizeof SINGLE], pickle[MODULE_PATH_BYTES + sizeof PICKLE];
     relative(single, sizeof single, sub, SINGLE);
-    relative(index, sizeof index, sub, INDEX);
+    relative(w->index, sizeof w->index, sub, INDEX);
     relative(pickle, sizeof pickle, sub, PICKLE);
     AUTO_FREE char *single_path = path_join(dir, single);
-    AUTO_FREE char *index_path = path_join(dir, index);
+    AUTO_FREE char *index_path = path_join(dir, w->index);
     AUTO_FREE char *pickle_path = path_join(dir, pickle);
     if (!single_path || !index_path || !pickle_path)
         return err_set(e, ERR_NOMEM, "no memory to open the weights");
     if (file_exists(single_path)) return place_file(w, sub, SINGLE, e);
-    if (file_exists(index_path)) return read_index(dir, sub, index, w, ret_index, e);
+    if (file_exists(index_path)) return read_index(dir, sub, w, ret_index, e);
     if (file_exists(pickle_path))
         return err_set(e, ERR_UNPROCESSABLE,
             "there is no %s; %s is a pickle, which is never loaded: convert it to safetensors",
@@ -131,11 +133,11 @@ static enum err_code check_index(const struct weights *w, const json_t *index, s
         const char *says = json_string_value(json_object_getn(map, t->name.p, t->name.n));
         if (!says || strcmp(says, base_name(file)) != 0)
             return err_set(e, ERR_CORRUPT, "%s: tensor \"%.*s\" is in %s, the index says %.60s",
-                INDEX, (int)(t->name.n < 60 ? t->name.n : 60), t->name.p, file,
+                w->index, (int)(t->name.n < 60 ? t->name.n : 60), t->name.p, file,
                 says ? says : "nothing");
     }
     if (w->n_tensors != json_object_size(map))
-        return err_set(e, ERR_CORRUPT, "%s names %zu tensors, the files hold %zu of them", INDEX,
+        return err_set(e, ERR_CORRUPT, "%s names %zu tensors, the files hold %zu of them", w->index,
             json_object_size(map), w->n_tensors);
     return ERR_OK;
 }
@@ -221,7 +223,7 @@ static const char *shape_text(char *ret, size_t cap, const size_t *dims, size_t 
 static enum err_code find_float(const struct weights *w, const char *name, const size_t *dims,
     size_t n_dims, const struct safetensor **ret_t, const char **ret_file, struct err *e)
 {
-    const char *file = w->n_files == 1 ? w->files[0].name : INDEX;
+    const char *file = w->n_files == 1 ? w->files[0].name : w->index;
     const struct safetensor *t = weights_find(w, name, &file);
     if (!t) return err_set(e, ERR_UNPROCESSABLE, "%s: tensor \"%s\" is missing", file, name);
     bool fits = t->n_dims == n_dims;

@@ -122,6 +122,37 @@ START_TEST(bad_indexes)
 }
 END_TEST
 
+/* A message names the index with the module's folder. */
+START_TEST(a_module_s_index)
+{
+    static const struct {
+        const char *index, *says;
+    } rows[] = {
+        { "{\"weight_map\":{\"a\":\"../x\"}}", "2_Dense/model.safetensors.index.json: \"../x\"" },
+        { "{\"weight_map\":{\"b\":\"x-1.safetensors\"}}",
+            "2_Dense/model.safetensors.index.json: tensor \"a\"" },
+        { "{\"weight_map\":{\"a\":\"x-1.safetensors\",\"b\":\"x-1.safetensors\"}}",
+            "2_Dense/model.safetensors.index.json names 2 tensors" },
+    };
+    struct weights *w = NULL;
+    struct err e = ERR_INIT;
+    make_folder("2_Dense");
+    put("2_Dense/x-1.safetensors", &A, 1);
+    put("2_Dense/x-2.safetensors", &B, 1);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        fixture_write(&dir, "2_Dense/model.safetensors.index.json", rows[i].index);
+        ck_assert_err(weights_open(dir.path, "2_Dense", &w, &e), ERR_CORRUPT);
+        ck_assert_msg(strncmp(e.msg, rows[i].says, strlen(rows[i].says)) == 0, "%s", e.msg);
+    }
+    fixture_write(&dir, "2_Dense/model.safetensors.index.json",
+        "{\"weight_map\":{\"a\":\"x-1.safetensors\",\"b\":\"x-2.safetensors\"}}");
+    ck_assert_ok(weights_open(dir.path, "2_Dense", &w, &e), &e);
+    ck_assert_err(weights_check_float(w, "c", (size_t[]){ 1 }, 1, &e), ERR_UNPROCESSABLE);
+    ck_assert_str_eq(e.msg, "2_Dense/model.safetensors.index.json: tensor \"c\" is missing");
+    weights_close(w);
+}
+END_TEST
+
 START_TEST(too_many_files)
 {
     static char json[64 * (WEIGHT_FILES_MAX + 2)];
@@ -231,6 +262,7 @@ TEST_SUITE(weights)
     tcase_add_test(tc, one_file);
     tcase_add_test(tc, shards_are_one_set);
     tcase_add_loop_test(tc, bad_indexes, 0, N_INDEXES);
+    tcase_add_test(tc, a_module_s_index);
     tcase_add_test(tc, too_many_files);
     tcase_add_test(tc, pickles_are_not_loaded);
     tcase_add_test(tc, reads_are_checked);
