@@ -23,6 +23,12 @@ struct task {
     atomic_bool failed; /* in one of the threads: the others need not go on */
 };
 
+static void set_unknown(struct task *t, size_t i)
+{
+    memset(t->out + i * t->dim, 0, t->dim * sizeof *t->out);
+    atomic_fetch_add(&t->unknown, 1);
+}
+
 /* Encode the open batch, whose first text is `first`, and open the next. */
 static enum err_code flush(struct task *t, struct encoder_workspace *w, size_t first, struct err *e)
 {
@@ -31,8 +37,10 @@ static enum err_code flush(struct task *t, struct encoder_workspace *w, size_t f
     if (atomic_load(&t->failed)) return err_set(e, ERR_CANCELLED, "another thread failed");
     if (n == 0) return ERR_OK;
     TRY(encoder_batch_forward(w, t->out + first * t->dim, e));
-    for (size_t i = first; i < first + n; i++)
-        (void)vec_normalize(t->kernels, t->out + i * t->dim, t->out + i * t->dim, t->dim);
+    for (size_t i = first; i < first + n; i++) {
+        float *row = t->out + i * t->dim;
+        if (vec_normalize(t->kernels, row, row, t->dim) == 0) set_unknown(t, i);
+    }
     encoder_batch_begin(w);
     return ERR_OK;
 }
@@ -50,8 +58,7 @@ static enum err_code encode_range(
         TRY(flush(t, w, first, e));
         first = i + 1;
         if (code == ERR_OK) continue;
-        memset(t->out + i * t->dim, 0, t->dim * sizeof *t->out);
-        atomic_fetch_add(&t->unknown, 1);
+        set_unknown(t, i);
     }
     return flush(t, w, first, e);
 }

@@ -19,8 +19,9 @@ struct bulk_encode {
 };
 
 /**
- * out [n, dimensions]: unit vectors; 0 for a text without a token that the model knows, which adds to *unknown. The same
- * to the bit whatever the number of threads (but see encoder_batch_forward on PRODUCTS_BLAS). Long texts are cut.
+ * out [n, dimensions]: unit vectors; 0 for a text without a token that the model knows, or whose vector has no
+ * direction (its tokens cancel each other out), which adds to *unknown. The same to the bit whatever the number of
+ * threads (but see encoder_batch_forward on PRODUCTS_BLAS). Long texts are cut.
  *
  * Errors name the text by kind and number, from 1: INVALID (not UTF-8), NOMEM. CANCELLED: *stop.
  */

@@ -1,5 +1,7 @@
 #include "engine/bulk_encode.h"
 
+#include "base/fileio.h"
+#include "base/mem.h"
 #include "base/rng.h"
 #include "tests/support/test.h"
 #include "tests/support/tiny_model.h"
@@ -91,6 +93,46 @@ START_TEST(as_one_text_at_a_time)
 }
 END_TEST
 
+/* The model's last word is the exact opposite of the last but one. */
+static void open_opposites(void)
+{
+    char path[TMPDIR_PATH_BYTES], folder[TMPDIR_PATH_BYTES];
+    char *file;
+    size_t n;
+    float row[24];
+    struct err e = ERR_INIT;
+    tmpdir_make(&dir);
+    tiny_model_write(dir.path, "m", 24, 4);
+    tmpdir_file(&dir, "m/model.safetensors", path);
+    ck_assert_ok(file_read(path, 1 << 20, &file, &n, &e), &e);
+    memcpy(row, file + n - 2 * sizeof row, sizeof row); /* the words come last */
+    for (size_t i = 0; i < 24; i++)
+        row[i] = -row[i];
+    memcpy(file + n - sizeof row, row, sizeof row);
+    ck_assert_ok(file_write_atomic(path, file, n, &e), &e);
+    mem_free(file);
+    tmpdir_file(&dir, "m", folder);
+    ck_assert_ok(encoder_load(folder, vec_select(VEC_BEST), &encoder, &e), &e);
+}
+
+START_TEST(a_vector_without_direction_is_unknown)
+{
+    const struct str in[] = { STR("w1"), STR("w254 w255"), STR("w255"), STR("") };
+    struct err e = ERR_INIT;
+    size_t unknown = 0;
+    open_opposites();
+    const struct bulk_encode b = { .encoder = encoder, .threads = 1 };
+    memset(out, 0xff, sizeof out);
+    ck_assert_ok(bulk_encode_texts(&b, in, 4, ENCODE_DOCUMENT, out, &unknown, &e), &e);
+    ck_assert_uint_eq(unknown, 2);
+    for (size_t i = 0; i < 4; i++) {
+        float norm = vec_select(VEC_BEST)->dot(out + i * 24, out + i * 24, 24);
+        ck_assert_float_eq_tol(norm, i % 2 == 0 ? 1 : 0, 1e-5F);
+    }
+    close_model();
+}
+END_TEST
+
 START_TEST(a_bad_text_is_named)
 {
     struct err e = ERR_INIT;
@@ -130,6 +172,7 @@ TEST_SUITE(bulk_encode)
 {
     TCase *tc = tcase_create("core");
     tcase_add_loop_test(tc, as_one_text_at_a_time, 0, 2);
+    tcase_add_test(tc, a_vector_without_direction_is_unknown);
     tcase_add_test(tc, a_bad_text_is_named);
     tcase_add_test(tc, it_can_be_stopped);
     suite_add_tcase(s, tc);
