@@ -3,12 +3,10 @@
  * The encode queue: texts of all operations, packed into batches by token
  * budget, run on the encode threads.
  *
- * A request is cut into jobs of at most ENCODE_JOB_TEXTS texts and a quarter of a batch
- * (one text at least), so that several threads share a large one and small ones share a
- * batch. Budgets count units of work, not tokens: what is waited for is time, and a token of
- * one model costs a thousand times that of another. The thread that ends
- * a request's last job calls `finished`; until then the request belongs to the
- * encode threads.
+ * A request is cut into jobs of at most ENCODE_JOB_TEXTS texts and a quarter of a batch (one text at least), so
+ * that several threads share a large one and small ones share a batch. Budgets count units of work, not tokens:
+ * what is waited for is time, and a token of one model costs a thousand times that of another. The thread that
+ * ends a request's last job calls `finished`; until then the request belongs to the encode threads.
  */
 #pragma once
 
@@ -74,12 +72,13 @@ void encode_stop(struct encoders *x);
 /** Seconds that `units` of work take all threads, by what the last passes took; 1 to 60. Any thread. */
 unsigned encode_seconds_for(const struct encoders *x, size_t units);
 
-/** Free what threads keep for a model that was dropped from the table (model.dropped is set). The caller holds a
- * reference. */
+/** Free what threads keep for a model that was dropped from the table (model.dropped is set). The caller holds
+ * a reference. */
 void encode_forget(struct encoders *x, const struct model *m);
 
-/** What one token of the model counts for in budgets: a unit for each 2^20 floating-point operations, 1 at least. So a
- * batch of 4,096 units is 4,096 tokens of a static model, and about 200 of one with six layers of 384. */
+/** What one token of the model counts for in budgets: a unit for each 2^20 floating-point operations, 1 at
+ * least. So a batch of 4,096 units is 4,096 tokens of a static model, and about 200 of one with six layers of
+ * 384. */
 static inline size_t encode_token_cost(const struct model *m)
 {
     size_t units = m->info->flops_per_token >> 20;
@@ -95,8 +94,8 @@ static inline size_t encode_cost(const struct model *m, struct str text)
 }
 /** Allocates the jobs: NOMEM. */
 MUST_USE enum err_code encode_prepare(struct encode_request *r, size_t batch_units, struct err *e);
-/** Let a request that was pushed end soon: what is not in a batch yet fails with `why`, which is static. Any thread, until
- * `finished`. */
+/** Let a request that was pushed end soon: what is not in a batch yet fails with `why`, which is static. Any
+ * thread, until `finished`. */
 void encode_abandon(struct encode_request *r, const struct err *why);
 /** Hand a prepared request over. Never refuses: permits were taken before. */
 void encode_push(struct encoders *x, struct encode_request *r);

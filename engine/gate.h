@@ -1,9 +1,8 @@
 /* Layer: engine. May include: core, index, catalog, base.
  *
- * A bounded number of permits, but for the one request that goes over the bound. An operation takes what it will need when it is
- * submitted and keeps it until it is done, so a full server says so at once,
- * and an operation that was accepted is never refused half-way: the queues
- * between its stages need no bound of their own.
+ * A bounded number of permits, but for the one request that goes over the bound. An operation takes what it
+ * will need when it is submitted and keeps it until it is done, so a full server says so at once, and an operation
+ * that was accepted is never refused half-way: the queues between its stages need no bound of their own.
  *
  * Threads: any.
  */

@@ -3,7 +3,7 @@
  * What a BERT folder says, and its parameters as plain f32: shared by the encoder,
  * which packs them, and by training, which changes them. Architecture: Devlin et al.
  * 2018, as Hugging Face stores it ("BertModel"); after it the modules of
- * sentence-transformers: pooling, any number of dense layers, normalisation.
+ * sentence-transformers: pooling, up to BERT_DENSE_MAX dense layers, normalisation.
  */
 #pragma once
 
