@@ -258,6 +258,7 @@ enum err_code train_job_options(const struct train_job *job, const struct pairs_
 static void on_progress(void *arg, const struct trainer_progress *p)
 {
     const struct job *j = arg;
+    if (p->texts) say_metric(j, "train.texts", (double)p->texts);
     if (!isfinite(p->loss)) return;
     say(j,
         &(struct run_line){ .kind = LINE_PROGRESS,

@@ -78,6 +78,10 @@ static void show_bar(const struct trainer_progress *p, double part)
 
 static void show_line(const struct trainer_progress *p)
 {
+    if (p->texts) {
+        fprintf(stderr, "%zu texts through the layers that do not learn\n", p->texts);
+        return;
+    }
     fprintf(stderr, "step %lld of %lld, %.0f s: loss %.3f", (long long)p->step, (long long)p->steps,
         p->seconds, p->loss);
     if (isfinite(p->pair_loss) && p->pair_loss > 0) fprintf(stderr, ", pairs %.3f", p->pair_loss);
@@ -101,7 +105,10 @@ void cmd_train_progress(void *arg, const struct trainer_progress *p)
     d->began = true;
     d->shown_ns = now;
     if (part > 1) part = 1;
-    if (d->terminal) {
+    if (d->terminal && p->texts) {
+        fprintf(stderr, "\r%zu texts through the layers that do not learn  ", p->texts);
+        d->shown = true;
+    } else if (d->terminal) {
         show_bar(p, part);
         d->shown = true;
     } else {

@@ -214,6 +214,11 @@ static double train_default_rate(const void *model)
     return (size_t)m < sizeof rates / sizeof *rates ? rates[m] : 0;
 }
 
+static bool train_is_full(const void *model)
+{
+    return ((const struct bert_train *)model)->cache.full;
+}
+
 static bool train_knows_parent(const void *model)
 {
     return bert_knows_parent(model);
@@ -325,6 +330,7 @@ const struct trainable_ops bert_train_ops = {
     .forward = bert_batch_forward,
     .parent = bert_batch_parent,
     .knows_parent = train_knows_parent,
+    .is_full = train_is_full,
     .backward = bert_batch_backward,
     .step = train_step,
     .default_rate = train_default_rate,

@@ -267,10 +267,13 @@ enum err_code bert_batch_forward(
 {
     struct bert_train *t = model;
     struct bert_act *a = act;
+    const size_t most = t->frozen ? t->c.max_tokens : t->c.positions;
+    a->n_chunks = 0;
+    if (b->count == 0) return ERR_OK;
     gemm_set_threads(1); /* the threads are ours */
     for (size_t i = 0; i < b->count; i++)
-        if (b->starts[i + 1] - b->starts[i] > t->c.positions)
-            return err_set(e, ERR_INVALID, "a text has more than %zu tokens", t->c.positions);
+        if (b->starts[i + 1] - b->starts[i] > most)
+            return err_set(e, ERR_INVALID, "a text has more than %zu tokens", most);
     TRY(copy_batch(a, b, e));
     TRY(place_lists(a, e));
     cut(a);
@@ -405,6 +408,7 @@ enum err_code bert_batch_backward(void *model, void *act, const float *dout, str
 {
     struct bert_act *a = act;
     const struct bert_train *t = model;
+    if (a->n_chunks == 0) return ERR_OK; /* of no text */
     gemm_set_threads(1);
     TRY(place_gradients(a, e));
     a->dout = dout;

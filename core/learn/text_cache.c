@@ -80,7 +80,10 @@ struct text_entry *text_cache_add(
 {
     size_t before = c->bytes;
     struct text_entry *entry = entry_new(c, ids, n, n_values);
-    if (!entry) return NULL;
+    if (!entry) {
+        c->full = true;
+        return NULL;
+    }
     if (chain(c, entry, key_of(ids, n))) return entry;
     mem_free(entry);
     c->bytes = before;

@@ -24,6 +24,7 @@ struct text_cache {
     struct text_entry **first;
     size_t n, cap;
     size_t bytes, bytes_max;
+    bool full; /* something did not fit */
 };
 
 void text_cache_init(struct text_cache *c, size_t bytes_max);

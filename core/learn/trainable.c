@@ -184,6 +184,11 @@ enum err_code trainable_forward(struct trainable *t, struct activations *a,
     return t->ops->forward(t->model, a->own, b, seed, out, e);
 }
 
+bool trainable_is_full(const struct trainable *t)
+{
+    return t->ops->is_full && t->ops->is_full(t->model);
+}
+
 bool trainable_knows_parent(const struct trainable *t)
 {
     return t->ops->knows_parent && t->ops->knows_parent(t->model);

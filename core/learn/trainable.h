@@ -69,6 +69,8 @@ enum train_method trainable_method(const struct trainable *t);
 /** Do equal tokens give equal vectors until the next step, so that leaving out tokens costs what is kept of frozen
  * parts? Then a trainer should not drop tokens. */
 bool trainable_keeps_texts(const struct trainable *t);
+/** Has what is kept of frozen parts reached its limit? */
+bool trainable_is_full(const struct trainable *t);
 /** A peak learning rate that suits architecture and method; 0: the caller has to know one (static). */
 double trainable_default_rate(const struct trainable *t);
 void trainable_free(struct trainable *t);

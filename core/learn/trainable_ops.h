@@ -34,6 +34,7 @@ struct trainable_ops {
     MUST_USE enum err_code (*backward)(void *model, void *act, const float *dout, struct err *e);
     /** Optional, both: as trainable_knows_parent and activations_parent. */
     bool (*knows_parent)(const void *model);
+    bool (*is_full)(const void *model); /* optional: as trainable_is_full */
     const float *(*parent)(const void *act);
     void (*step)(void *model, int64_t step, double rate, const struct adam_options *o);
 

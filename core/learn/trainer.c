@@ -220,7 +220,7 @@ static double rate_of(const struct run *r, int64_t step)
 static void report_progress(const struct run *r, const struct train_record *l)
 {
     struct trainer_progress p = { l->step, r->state.steps, l->seconds, l->loss, l->pair_loss,
-        l->distill_loss, l->anchor_loss, l->rate, l->pairs_per_second };
+        l->distill_loss, l->anchor_loss, l->rate, l->pairs_per_second, 0 };
     if (r->o->progress) r->o->progress(r->o->arg, &p);
 }
 
@@ -248,6 +248,19 @@ static enum err_code write_checkpoint(struct run *r, struct err *e)
     return ERR_OK;
 }
 
+static void report_texts(const struct run *r, size_t texts)
+{
+    const struct trainer_progress p = { .step = r->state.step,
+        .steps = r->state.steps,
+        .seconds = r->state.seconds,
+        .loss = NAN,
+        .pair_loss = NAN,
+        .distill_loss = NAN,
+        .anchor_loss = NAN,
+        .texts = texts };
+    if (r->o->progress) r->o->progress(r->o->arg, &p);
+}
+
 /* Frozen parts of a model are computed once a text. Doing that before the first step makes all steps alike, so that
  * those timed tell how many there is time for; half the time is the most it may take, steps do the rest. */
 static enum err_code keep_texts(struct run *r, struct err *e)
@@ -259,8 +272,10 @@ static enum err_code keep_texts(struct run *r, struct err *e)
     for (size_t i = 0; i < n && (most <= 0 || r->keep_seconds < most); i += TEXTS) {
         if (r->o->stop && *r->o->stop)
             return err_set(e, ERR_CANCELLED, "stopped before step %lld", (long long)r->state.step);
+        if (trainable_is_full(r->model)) break;
         TRY(train_step_keep(r->step, r->data, i, n - i < TEXTS ? n - i : TEXTS, e));
         r->keep_seconds = now() - began;
+        report_texts(r, n - i < TEXTS ? n : i + TEXTS);
     }
     return ERR_OK;
 }

@@ -80,7 +80,7 @@ struct trainer_options {
     double checkpoint_seconds;
     int64_t log_every;
     bool resume; /* go on from work_dir's checkpoint if there is one */
-    /** After every log line; may be NULL. */
+    /** After every log line, and every few seconds before the first step; may be NULL. */
     void (*progress)(void *arg, const struct trainer_progress *p);
     void *arg;
     /** Set by a signal handler: checkpoint, then return CANCELLED. May be NULL. */
@@ -102,6 +102,8 @@ struct trainer_progress {
     double loss, pair_loss, distill_loss,
         anchor_loss; /* means since the last line; NAN: no such step */
     double rate, pairs_per_second;
+    size_t
+        texts; /* before the first step, when there is no loss yet: of which frozen parts are computed */
 };
 
 struct trainer_report {
