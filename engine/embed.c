@@ -151,11 +151,12 @@ static enum err_code fill_request(struct engine *g, struct embed_state *s, struc
         return err_set_field(e, ERR_INVALID, "/dimensions",
             "model \"%.*s\" has %zu dimensions, %zu were asked for", STR_ARG(r->model->name), dim,
             op->dimensions);
+    r->kind = op->kind == EMBED_QUERY ? ENCODE_QUERY : ENCODE_DOCUMENT;
     op->ret_dimensions = op->dimensions ? op->dimensions : dim;
     for (size_t i = 0; i < op->n; i++) {
         snprintf(field, sizeof field, "/%zu", i);
         TRY(engine__check_text(g, op->texts[i], field, e));
-        units += encode_cost(r->model, op->texts[i]);
+        units += encode_cost(r->model, r->kind, op->texts[i]);
     }
     TRY(engine__take_encode(g, &s->base, op->lane, units, e));
     if (!mem_mul(op->n, dim, &floats)) return err_set(e, ERR_NOMEM, "out of memory for vectors");
@@ -167,7 +168,6 @@ static enum err_code fill_request(struct engine *g, struct embed_state *s, struc
         r->texts[i].out = s->rows + i * dim;
     }
     r->n = op->n;
-    r->kind = op->kind == EMBED_QUERY ? ENCODE_QUERY : ENCODE_DOCUMENT;
     r->truncate = op->keep_long;
     r->lane = op->lane;
     r->deadline_ns = op->op.deadline_ns;

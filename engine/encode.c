@@ -333,7 +333,7 @@ static size_t job_end(
 {
     size_t end = first, cost = 0;
     do {
-        cost += encode_cost(r->model, r->texts[end++].text);
+        cost += encode_cost(r->model, r->kind, r->texts[end++].text);
     } while (end < r->n && end - first < ENCODE_JOB_TEXTS && cost < slice_units);
     *ret_cost = cost;
     return end;

@@ -16,6 +16,7 @@
 #include "engine/models.h"
 
 #include <stdatomic.h>
+#include <string.h>
 
 enum { ENCODE_JOB_TEXTS = 64 };
 
@@ -84,11 +85,12 @@ static inline size_t encode_token_cost(const struct model *m)
     size_t units = m->info->flops_per_token >> 20;
     return units ? units : 1;
 }
-/** Guess of what a text costs, in units. m may be NULL: a model that is not there. */
-static inline size_t encode_cost(const struct model *m, struct str text)
+/** Guess of what a text costs, in units, with the model's prompt for this kind. m may be NULL: a model that is
+ * not there. */
+static inline size_t encode_cost(const struct model *m, enum encode_kind kind, struct str text)
 {
-    size_t tokens = text.n / 4 + 2;
-    if (!m) return tokens;
+    if (!m) return text.n / 4 + 2;
+    size_t tokens = (text.n + strlen(m->info->prompts[kind])) / 4 + 2;
     if (m->info->max_tokens && tokens > m->info->max_tokens) tokens = m->info->max_tokens;
     return tokens * encode_token_cost(m);
 }

@@ -259,7 +259,8 @@ static enum err_code prepare_text(struct engine *g, struct search_state *s, stru
     r->texts = &s->text;
     r->n = 1;
     r->finished = encode_finished;
-    TRY(engine__take_encode(g, &s->base, LANE_INTERACTIVE, encode_cost(r->model, op->text), e));
+    TRY(engine__take_encode(
+        g, &s->base, LANE_INTERACTIVE, encode_cost(r->model, r->kind, op->text), e));
     return encode_prepare(r, g->encoders.batch_units, e);
 }
 

@@ -233,7 +233,7 @@ static void give_back_unused(struct upsert_state *s)
 {
     size_t units = 0;
     for (size_t i = 0; i < s->encode.n; i++)
-        units += encode_cost(s->encode.model, s->encode.texts[i].text);
+        units += encode_cost(s->encode.model, s->encode.kind, s->encode.texts[i].text);
     if (units >= s->base.encode_permits) return;
     gate_release(
         &s->op->op.engine->encode_gate[s->base.encode_lane], s->base.encode_permits - units);
@@ -510,7 +510,8 @@ static enum err_code submit(struct engine *g, struct upsert_op *op, struct err *
     s->base.gen = collection_generation(s->base.col);
     TRY(engine__model_ref(op->op.arena, s->base.gen, &op->model, e));
     for (size_t i = 0; i < op->n; i++)
-        if (op->items[i].text.p) units += encode_cost(s->base.gen->model, op->items[i].text);
+        if (op->items[i].text.p)
+            units += encode_cost(s->base.gen->model, ENCODE_DOCUMENT, op->items[i].text);
     TRY(engine__take_write(g, &s->base, op->n, e));
     if (units) TRY(engine__take_encode(g, &s->base, lane, units, e));
     s->task = (struct write_task){

@@ -48,7 +48,7 @@ static size_t count_jobs(size_t flops_per_token, size_t max_tokens, size_t n, si
     ck_assert_ok(encode_prepare(&rq, BATCH, &e), &e);
     for (size_t i = 0; i < rq.n_jobs; i++)
         ck_assert(rq.jobs[i].n == 1 || rq.jobs[i].node.cost <= BATCH / 2);
-    *ret_cost = encode_cost(&m, in[0].text);
+    *ret_cost = encode_cost(&m, ENCODE_QUERY, in[0].text);
     return rq.n_jobs;
 }
 
@@ -62,6 +62,18 @@ START_TEST(cost_decides_how_much_is_a_pass)
     ck_assert_uint_eq(
         count_jobs((size_t)21 << 20, 8, 64, &cost), 10); /* what is cut costs nothing */
     ck_assert_uint_eq(cost, 8 * 21);
+}
+END_TEST
+
+START_TEST(a_prompt_costs_as_text_does)
+{
+    const struct encoder_info info = { .max_tokens = 100,
+        .flops_per_token = (size_t)2 << 20,
+        .prompts = { [ENCODE_QUERY] = "12345678" } };
+    const struct model m = { .info = &info };
+    ck_assert_uint_eq(encode_cost(&m, ENCODE_DOCUMENT, STR("abcd")), 2 * 3);
+    ck_assert_uint_eq(encode_cost(&m, ENCODE_QUERY, STR("abcd")), 2 * 5);
+    ck_assert_uint_eq(encode_cost(NULL, ENCODE_QUERY, STR("abcd")), 3);
 }
 END_TEST
 
@@ -132,6 +144,7 @@ TEST_SUITE(encode)
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_set_timeout(tc, 60);
     tcase_add_test(tc, cost_decides_how_much_is_a_pass);
+    tcase_add_test(tc, a_prompt_costs_as_text_does);
     tcase_add_test(tc, how_long_what_waits_will_take);
     tcase_add_test(tc, a_query_does_not_wait_for_an_import);
     tcase_add_test(tc, nothing_is_encoded_past_the_deadline);
