@@ -30,7 +30,7 @@ static const char USAGE[] =
     "of the\n"
     "hub; pickled weights are not taken. A download from the hub that was cut goes on where it "
     "stopped.\n"
-    "HF_ENDPOINT names another hub, HF_TOKEN is sent to it.\n";
+    "HF_ENDPOINT names another hub (https; http on this machine only), HF_TOKEN is sent to it.\n";
 
 /* ---- progress ---- */
 
@@ -117,7 +117,8 @@ static void print_hint(
     const struct cmd_model_args *a, const struct model_pull *o, enum err_code code)
 {
     const struct known_model *m = known_model_find(a->words[0]);
-    if (code == ERR_CONFLICT)
+    AUTO_FREE char *place = o->name ? path_join(o->models, o->name) : NULL;
+    if (code == ERR_CONFLICT && place && dir_exists(place)) /* else another process fetches it */
         fputs("--replace takes its place, --name gives it another name\n", stderr);
     if ((code == ERR_IO || code == ERR_NOT_FOUND) && o->name)
         fprintf(stderr,
