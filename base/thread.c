@@ -72,6 +72,15 @@ void mutex_lock(struct mutex *m)
     ASSERT_BUG(pthread_mutex_lock(&m->m) == 0);
 }
 
+bool mutex_trylock(struct mutex *m)
+{
+    rank_take(m->rank);
+    int rc = pthread_mutex_trylock(&m->m);
+    ASSERT_BUG(rc == 0 || rc == EBUSY);
+    if (rc != 0) rank_release(m->rank);
+    return rc == 0;
+}
+
 void mutex_unlock(struct mutex *m)
 {
     rank_release(m->rank);

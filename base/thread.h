@@ -45,6 +45,8 @@ struct cond {
 void mutex_init(struct mutex *m, enum lock_rank rank);
 void mutex_done(struct mutex *m);
 void mutex_lock(struct mutex *m);
+/** false: another thread has it. */
+MUST_USE bool mutex_trylock(struct mutex *m);
 void mutex_unlock(struct mutex *m);
 
 /** Many readers or one writer; a waiting writer holds up new readers, so a reader must not lock it twice. */

@@ -268,7 +268,7 @@ static void run_alone(struct write_task *t)
 static void submit_late(struct engine_op *op)
 {
     struct collection_state *s = op->state;
-    models_refresh(&op->engine->models);
+    models_refresh(&op->engine->models, true);
     engine__wait_begins(op);
     writer_push(&op->engine->writer, LANE_INTERACTIVE, &s->task);
 }

@@ -37,9 +37,9 @@ enum err_code engine_models(
     return ERR_OK;
 }
 
-void engine_models_refresh(struct engine *g)
+void engine_models_refresh(struct engine *g, bool wait)
 {
-    models_refresh(&g->models);
+    models_refresh(&g->models, wait);
 }
 
 static enum err_code take_model(
@@ -190,7 +190,7 @@ static void embed_late(struct engine_op *op)
 {
     struct embed_state *s = op->state;
     struct err e = ERR_INIT;
-    models_refresh(&op->engine->models);
+    models_refresh(&op->engine->models, true);
     if (embed_push(op->engine, s, &e) != ERR_OK) engine__finish(op, &e);
 }
 

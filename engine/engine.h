@@ -86,8 +86,9 @@ struct model_info {
     int64_t created_ms;
 };
 /** Load models whose folders have come into the model folders since. Blocking, call from engine_run; the operations that
- * name a model which is not there do it by themselves. */
-void engine_models_refresh(struct engine *g);
+ * name a model which is not there do it by themselves. wait: for another thread that is doing so; else nothing happens then,
+ * and lists have what is there. */
+void engine_models_refresh(struct engine *g, bool wait);
 /** All base models, sorted by name. Does not block. */
 MUST_USE enum err_code engine_models(
     struct engine *g, struct arena *a, struct model_info **ret_rows, size_t *ret_n, struct err *e);

@@ -3,7 +3,7 @@
 
 #include "base/fileio.h"
 #include "base/mem.h"
-#include "engine/models.h"
+#include "engine/models_internal.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -68,6 +68,16 @@ static enum err_code check_sums(struct model_files *f, const char *path, struct 
     return ERR_OK;
 }
 
+enum err_code model__check_sums(const char *dir, struct err *e)
+{
+    AUTO_FREE char *sums = path_join(dir, "SHA256SUMS");
+    AUTO(model_files_done) struct model_files files = { .n = 0 };
+    if (!sums) return err_set(e, ERR_NOMEM, "out of memory while checking a model");
+    if (!file_exists(sums)) return err_set(e, ERR_NOT_FOUND, "there is no %s", sums);
+    TRY(model_files_read(dir, true, &files, e));
+    return check_sums(&files, sums, e);
+}
+
 enum err_code model_verify(
     const char *dir, const struct vec_kernels *k, bool *ret_summed, struct err *e)
 {
@@ -75,11 +85,7 @@ enum err_code model_verify(
     AUTO_FREE char *sums = path_join(dir, "SHA256SUMS");
     if (!sums) return err_set(e, ERR_NOMEM, "out of memory while checking a model");
     bool summed = file_exists(sums);
-    if (summed) {
-        AUTO(model_files_done) struct model_files files = { .n = 0 };
-        TRY(model_files_read(dir, true, &files, e));
-        TRY(check_sums(&files, sums, e));
-    }
+    if (summed) TRY(model__check_sums(dir, e));
     TRY(model_try(dir, k, &info, e));
     *ret_summed = summed;
     return ERR_OK;

@@ -17,6 +17,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+static const int64_t SETTLE_NS = 2 * NS_PER_S;
+
 /* Under the lock. */
 static struct model *find_name(const struct models *m, struct str name)
 {
@@ -49,9 +51,9 @@ static enum err_code list_model(struct models *m, struct model *row, struct err 
     return ERR_OK;
 }
 
-/* Takes the encoder. */
-static enum err_code add_model(
-    struct models *m, const char *dir, struct encoder *enc, bool late, struct err *e)
+/* Takes the encoder. late: what was seen of its folder; NULL: at the start. */
+static enum err_code add_model(struct models *m, const char *dir, struct encoder *enc,
+    const struct model_seen *late, struct err *e)
 {
     struct model *row = model__new(dir);
     if (!row) {
@@ -65,6 +67,8 @@ static enum err_code add_model(
     row->version = 1;
     enum err_code code = model_hash(dir, row->weights_hash, e);
     if (code == ERR_OK && late) code = models_canary(row, e);
+    if (code == ERR_OK && late && model__has_changed(late))
+        code = err_set(e, ERR_CONFLICT, "%s has changed while it was loaded", dir);
     if (code == ERR_OK) code = list_model(m, row, e);
     if (code != ERR_OK) {
         model__free(row);
@@ -75,7 +79,7 @@ static enum err_code add_model(
     return ERR_OK;
 }
 
-/* One model folder. Only NOMEM and, at the start, a broken default model stop the rest. */
+/* One model folder. Only a table that does not grow and, at the start, a broken default model stop the rest. */
 static enum err_code load_one(
     struct models *m, const char *dir, const char *name, bool late, struct err *e)
 {
@@ -86,6 +90,10 @@ static enum err_code load_one(
         return ERR_OK;
     TRY(model__look(m, dir, name, &seen, e));
     if (!seen) return ERR_OK;
+    if (late && !model__is_settled(m, seen)) {
+        model__set_state(m, seen, MODEL_ARRIVING);
+        return ERR_OK;
+    }
 
     struct encoder *enc = NULL;
     struct err why = ERR_INIT;
@@ -96,15 +104,19 @@ static enum err_code load_one(
             encoder_free(enc);
             return ERR_OK;
         }
-        code = add_model(m, dir, enc, late, &why);
+        code = add_model(m, dir, enc, late ? seen : NULL, &why);
         if (code == ERR_OK) return ERR_OK;
     }
-    if (code == ERR_NOMEM || (!late && strcmp(name, m->default_model) == 0)) {
+    if (!late && strcmp(name, m->default_model) == 0) {
         if (e) *e = why;
         return code;
     }
+    if (late && model__has_changed(seen)) {
+        model__set_state(m, seen, MODEL_ARRIVING);
+        return ERR_OK;
+    }
     LOG(ERROR, "model_broken", F_STR("folder", dir), F_STR("error", why.msg));
-    seen->broken = true;
+    model__set_state(m, seen, MODEL_BROKEN);
     return ERR_OK;
 }
 
@@ -184,6 +196,7 @@ enum err_code models_load(
     mutex_init(&m->lock, RANK_QUEUE);
     mutex_init(&m->scan_lock, RANK_ENGINE);
     m->has_lock = true;
+    m->settle_ns = SETTLE_NS;
     m->kernels = k;
     m->default_model = cfg->default_model;
     TRY(find_folders(m, cfg, e));

@@ -40,11 +40,21 @@ struct model {
     atomic_bool dropped; /* no longer in the table: not worth keeping a workspace for */
 };
 
+/* A broken or arriving one hides those of its name further on. */
+enum model_seen_state {
+    MODEL_LOOKED_AT, /* loaded, or hidden */
+    MODEL_BROKEN,    /* it did not load */
+    MODEL_ARRIVING,  /* its files may not all be there yet */
+    MODEL_AGAIN      /* to be looked at at the next occasion */
+};
+
 /* A folder that was looked at. */
 struct model_seen {
     char *dir, *name;
-    uint64_t stamp; /* of its files: another one is worth another look */
-    bool broken;    /* it did not load, and hides those of its name further on */
+    enum model_seen_state state;
+    uint64_t stamp;     /* of its files: another one is worth another look */
+    int64_t noted_ns;   /* when this stamp was first seen; time_mono_ns */
+    int64_t changed_ns; /* when its newest file or folder changed, by the system's clock */
 };
 
 enum { MODELS_FOLDERS_MAX = 8 };
@@ -54,9 +64,12 @@ struct models {
     const struct vec_kernels *kernels;
     char *folders[MODELS_FOLDERS_MAX];
     size_t n_folders;
+    int64_t
+        settle_ns; /* how long a folder must have been left alone to be taken for whole; for tests */
 
-    struct mutex scan_lock;  /* one looks for models at a time; before `lock` */
-    struct model_seen *seen; /* guarded by scan_lock, as are the next three */
+    struct mutex scan_lock; /* one looks for models at a time; before `lock` */
+    struct model_seen
+        *seen; /* guarded by scan_lock, as are the next three; names and states by `lock`, too */
     size_t n_seen;
     uint64_t folders_stamp;
     int64_t scanned_ns;
@@ -83,11 +96,17 @@ void models_done(struct models *m);
 struct model *models_find(struct models *m, struct str ref);
 /**
  * Look for models whose folders have appeared since, try each (models_canary) and add those that are good. One that
- * does not load is logged, and tried again when its files have changed. A model that is in the table stays what it is,
- * whatever becomes of its folder. Takes as long as loading takes, and looks at the folders at most once a second unless
- * something was put into them: for threads that may block.
+ * does not load is logged, and tried again when its files have changed. A folder may still be copied: it is loaded when it
+ * is whole by its SHA256SUMS, or when nothing in it has changed for two seconds, and not kept if it changes meanwhile. A
+ * model that is in the table stays what it is, whatever becomes of its folder. Takes as long as loading takes, and looks at
+ * the folders at most once a second unless something was put into them: for threads that may block. wait: for another
+ * thread that is looking; else nothing is done then.
  */
-void models_refresh(struct models *m);
+void models_refresh(struct models *m, bool wait);
+/** The folder that models_load would load `name` from, if it and those before it load. Reads config.json files and no
+ * weights; the caller frees it. Errors: NOT_FOUND (none of this name), CORRUPT (its config.json), NOMEM. */
+MUST_USE enum err_code models_find_folder(
+    const struct config *cfg, struct str name, char **ret_dir, struct err *e);
 /** Base models, sorted by name, in the arena. NOMEM. */
 MUST_USE enum err_code models_all(
     struct models *m, struct arena *a, struct model ***ret_rows, size_t *ret_n, struct err *e);

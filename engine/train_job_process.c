@@ -62,24 +62,21 @@ static enum err_code source_open(struct source *s, const struct config *cfg, str
 
 /* ---- the version it starts from ---- */
 
-/* A base model, found as the server does; only this one has to load. */
+/* A base model, found as the server does. Nothing is loaded: there is memory for one model. */
 static enum err_code find_base(const struct config *cfg, struct str name, struct str weights_hash,
     char **ret_dir, struct err *e)
 {
-    AUTO(models_done) struct models models = { .n = 0 };
-    AUTO_FREE char *wanted = mem_strndup(name.p, name.n);
-    struct config asked = *cfg;
+    AUTO_FREE char *dir = NULL;
+    struct model found = { .dir = NULL };
 
-    if (!wanted) return err_set(e, ERR_NOMEM, "no memory for a name");
-    asked.default_model = wanted;
-    TRY(models_load(&models, &asked, vec_select(VEC_BEST), e));
-    const struct model *m = models_find(&models, name);
-    if (!model_is_same(m, weights_hash))
+    TRY(models_find_folder(cfg, name, &dir, e));
+    TRY(model_hash(dir, found.weights_hash, e));
+    if (!model_is_same(&found, weights_hash))
         return err_set(e, ERR_UNPROCESSABLE,
-            "model \"%s\" has other weights than the one that made the collection's vectors",
-            wanted);
-    *ret_dir = mem_strdup(m->dir);
-    return *ret_dir ? ERR_OK : err_set(e, ERR_NOMEM, "no memory for a path");
+            "model \"%.*s\" is another than the one that made the collection's vectors",
+            STR_ARG(name));
+    *ret_dir = steal_ptr(&dir);
+    return ERR_OK;
 }
 
 /* That of a learned version. Where it is gone, falls are counted from the parent alone. */

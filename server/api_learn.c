@@ -263,7 +263,7 @@ enum err_code api_admin_models(struct exchange *x, struct err *e)
     struct json_write w = JSON_WRITE_INIT(&x->rs.body);
     struct model_info *rows;
     size_t n;
-    engine_models_refresh(x->engine);
+    engine_models_refresh(x->engine, false);
     TRY(engine_models(x->engine, x->arena, &rows, &n, e));
     json_write_object(&w);
     json_write_key(&w, "models");

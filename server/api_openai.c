@@ -103,7 +103,7 @@ enum err_code api_openai_models(struct exchange *x, struct err *e)
     struct model_info *rows;
     size_t n;
 
-    engine_models_refresh(x->engine);
+    engine_models_refresh(x->engine, false);
     TRY(engine_models(x->engine, x->arena, &rows, &n, e));
     json_write_object(&w);
     json_write_key(&w, "object");
@@ -123,7 +123,7 @@ enum err_code api_openai_model(struct exchange *x, struct err *e)
     struct model_info info;
     struct str id = exchange_capture(x, "id");
 
-    engine_models_refresh(x->engine);
+    engine_models_refresh(x->engine, true);
     TRY(engine_model_find(x->engine, id, x->arena, &info, e));
     write_model(&w, id, &info);
     return buf_check(&x->rs.body, e);

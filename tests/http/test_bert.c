@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "base/vecmath.h"
 #include "core/model/encoder.h"
+#include "engine/model_store.h"
 #include "tests/http/learn_fixture.h"
 #include "tests/support/tiny_model.h"
 
@@ -21,7 +22,7 @@ static void start(void)
     learn_server_start(NULL);
 }
 
-/* Whole, by one rename, after the server has started. */
+/* As `kindred model add` does, after the server has started. */
 static void bring_model(void)
 {
     struct tmpdir staged;
@@ -31,8 +32,11 @@ static void bring_model(void)
     tiny_bert_write(staged.path, BERT, 5);
     tmpdir_file(&staged, BERT "/config_sentence_transformers.json", file);
     ck_assert_ok(file_write_atomic(file, prompts, sizeof prompts - 1, &e), &e);
-    AUTO_FREE char *to = path_join(learn_models(), BERT);
-    ck_assert_int_eq(rename(tmpdir_file(&staged, BERT, from), to), 0);
+    char name[MODEL_NAME_MAX + 1];
+    const struct model_add add = { .from = tmpdir_file(&staged, BERT, from),
+        .models = learn_models(),
+        .kernels = vec_select(VEC_BEST) };
+    ck_assert_ok(model_add(&add, name, &e), &e);
     tmpdir_remove(&staged);
 }
 
