@@ -154,6 +154,32 @@ START_TEST(unlock_of_a_free_lock_aborts)
 END_TEST
 #endif
 
+static void try_lock(void *arg)
+{
+    ck_assert(!mutex_trylock(arg));
+    struct mutex again; /* what was not had is not held: a lower lock may be taken */
+    mutex_init(&again, RANK_ENGINE);
+    mutex_lock(&again);
+    mutex_unlock(&again);
+    mutex_done(&again);
+}
+
+START_TEST(trylock_does_not_wait)
+{
+    struct thread t;
+    struct mutex m;
+    struct err e = ERR_INIT;
+    mutex_init(&m, RANK_QUEUE);
+    ck_assert(mutex_trylock(&m));
+    ck_assert_ok(thread_start(&t, "try", try_lock, &m, &e), &e);
+    thread_join(&t);
+    mutex_unlock(&m);
+    ck_assert(mutex_trylock(&m));
+    mutex_unlock(&m);
+    mutex_done(&m);
+}
+END_TEST
+
 START_TEST(lock_order_up_and_any_release_order)
 {
     struct mutex low, high;
@@ -218,6 +244,7 @@ TEST_SUITE(thread)
     TCase *tc = tcase_create("core");
     tcase_add_test(tc, locks_exclude);
     tcase_add_test(tc, a_thread_has_name_mask_and_priority);
+    tcase_add_test(tc, trylock_does_not_wait);
     tcase_add_test(tc, lock_order_up_and_any_release_order);
     tcase_add_test(tc, waits_have_deadlines);
     tcase_add_test(tc, rfc3339);
