@@ -232,6 +232,24 @@ bench-train: $(B)/bench_train
 	$< --model '$(MODEL)' --threads '$(THREADS)' --python '$(PYTHON)' $(ARGS)
 endif
 
+# The index beside other libraries: those of bench/peers/index_* that can be built or that PYTHON has. DATA is
+# made by bench-index-data, which downloads Debian packages and needs the Python of bench/peers/install.sh.
+DATA ?= $(BUILD)/bench-data
+bench-index: $(B)/bench_index bench-index-hnswlib
+	$< --data-dir '$(DATA)' $(ARGS)
+bench-index-data: all $(B)/bench_index_embed
+	@bench/index_data/make.sh '$(DATA)' $(B) '$(PYTHON)'
+HNSWLIB_VERSION = $(shell dpkg-query -W -f '$${source:Upstream-Version}' libhnswlib-dev 2>/dev/null || echo unknown)
+.PHONY: bench-index-hnswlib bench-index-data
+bench-index-hnswlib: $(B)/libbase.a $(OBJS_bench)
+	@if echo '#include <hnswlib/hnswlib.h>' | $(CXX) -E -x c++ - >/dev/null 2>&1; then \
+		$(SUB) $(B)/index_hnswlib; \
+	else echo 'hnswlib is left out: no $(CXX), or no hnswlib/hnswlib.h (tools/deps.sh bench)'; fi
+$(B)/index_hnswlib: bench/peers/index_hnswlib.cpp bench/index_worker.h bench/index_data.h $(B)/obj/bench/index_worker.o \
+		$(B)/obj/bench/index_data.o $(B)/libbase.a
+	@echo '  CXX   $<'
+	@$(CXX) -std=c++17 -O3 -march=native -DNDEBUG -I. -DHNSWLIB_VERSION='"$(HNSWLIB_VERSION)"' -o $@ $(filter-out %.h,$^) -lm -lpthread
+
 clean:
 	rm -rf $(BUILD)
 

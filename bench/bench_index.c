@@ -1,49 +1,69 @@
-/* What the index does on this machine, as CSV on standard output:
+/* Kindred's index beside other libraries: recall@10 against queries a second.
  *
- *   bench,config,threads,ef,rate_per_s,recall_at_10,p50_us,p99_us,note
+ *   bench_index [--sets minilm,tfidf,sift,clusters] [--libs kindred,hnswlib] [--data-dir build/bench-data]
+ *               [--threads 1,2] [--build-threads 2] [--ef 10,16,...] [--rounds 3] [--m 16] [--efc 200]
+ *               [--clusters N] [--data BASE --query-data QUERIES --metric cosine|dot|l2]
  *
- *   link           vectors linked a second
- *   search         unfiltered, one thread, recall against the exact scan
- *   exact          full scans a second
- *   filter-random  every vector passes with the share named in `config`
- *   filter-far     the vectors furthest from the query's own neighbourhood pass
- *   filter-near    the vectors nearest to some centre pass
+ * A set is DIR/NAME.base.npy and DIR/NAME.query.npy (make bench-index-data); `clusters` is made here; --data names
+ * another one, .npy or .fvecs. A library may have settings of its own after a colon: kindred:m=24+efc=100+simd=avx2;
+ * those that are not m and efc go to the library (bench/index_kindred.h). The same library may come several times.
  *
- * Usage: bench_index [--n N] [--dim D] [--queries Q] [--metric cosine|dot|l2] [--m M] [--efc E]
- *                    [--data file.npy|file.fvecs] [--query-data file]
- * Without --data: N vectors around random centres, queries from the same distribution.
+ * Every library is a process (bench/index_worker.h). One after the other builds its index; then every round asks all of
+ * them in turn for all queries at each ef. The median round counts. Recall is against the exact answer
+ * (bench/index_truth.h), which is kept beside the set.
+ *
+ * CSV: set,library,version,m,efc,threads,ef,recall_at_10,qps,build_per_s,build_threads,mb,bytes_per_vector
+ *
+ *   qps               queries a second of all threads together
+ *   build_per_s       vectors a second, from the first to the last, on build_threads
+ *   mb                growth of the process's own resident memory by the index; bytes_per_vector is the same
+ *
+ * Then lines "# at": the rate at recall 0.95 and 0.98 between the two nearest ef, its logarithm taken as linear in
+ * recall, and its ratio to hnswlib's. Empty: not reached.
  */
-#include <math.h>
+#include "bench/head.h"
+#include "bench/index_curve.h"
+#include "bench/index_data.h"
+#include "bench/index_kindred.h"
+#include "bench/index_sets.h"
+#include "bench/index_truth.h"
+#include "bench/peer.h"
+
+#include "base/mem.h"
+#include "base/thread.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
-#include "bench/head.h"
+enum { K = TRUTH_K, LIBS_MAX = 16, LIST_MAX = 32, ROUNDS_MAX = 15, PATH_BYTES = 4096 };
 
-#include "base/fileio.h"
-#include "base/mem.h"
-#include "base/rng.h"
-#include "base/thread.h"
-#include "index/index.h"
-
-enum { K = 10 };
-
-struct matrix {
-    float *v;
-    size_t n, dim;
+struct list {
+    size_t v[LIST_MAX], n;
 };
 
-struct bench {
-    struct index_options o;
-    size_t n, n_queries;
-    struct matrix data, queries;
-    struct index *ix;
-    struct index_scratch *s;
-    struct index_hit *truth; /* [n_queries * K] */
-    size_t *n_truth;
+struct options {
+    const char *sets, *libs, *data_dir;
+    struct index_set own; /* --data */
+    struct list threads, ef;
+    size_t rounds, m, ef_construction, build_threads, n_clusters;
 };
+
+/* A library on a set. */
+struct entry {
+    char spec[200]; /* as --libs says */
+    char options[160];
+    size_t m, ef_construction;
+    struct peer peer;
+    bool alive;
+    double build_s;
+    size_t kib;
+    double recall[LIST_MAX];
+    double seconds[LIST_MAX][LIST_MAX][ROUNDS_MAX]; /* by threads and ef */
+};
+
+static char self[PATH_BYTES];
 
 static _Noreturn void die(const char *what)
 {
@@ -51,312 +71,279 @@ static _Noreturn void die(const char *what)
     exit(1);
 }
 
-static void *must(void *p)
+/* ---- arguments ---- */
+static void read_list(struct list *l, const char *text)
 {
-    if (!p) die("out of memory");
-    return p;
-}
-
-static double seconds_since(int64_t start_ns)
-{
-    return (double)(time_mono_ns() - start_ns) / 1e9;
-}
-
-/* ---- data ---- */
-/** Centres from a normal distribution, points around them; a third of the axes carry most of the
- * spread, as in real embeddings. */
-static struct matrix make_clusters(size_t n, size_t dim, uint64_t seed, uint64_t centre_seed)
-{
-    enum { CENTRES = 400 };
-    struct matrix x = { must(mem_alloc(n * dim, sizeof(float))), n, dim };
-    float *centres = must(mem_alloc(CENTRES * dim, sizeof *centres));
-    struct rng r;
-    rng_init(&r, centre_seed);
-    for (size_t i = 0; i < CENTRES * dim; i++)
-        centres[i] = (float)(rng_normal(&r) / (1.0 + 3.0 * (double)(i % dim) / (double)dim));
-    rng_init(&r, seed);
-    for (size_t i = 0; i < n; i++) {
-        const float *c = centres + rng_below(&r, CENTRES) * dim;
-        for (size_t d = 0; d < dim; d++)
-            x.v[i * dim + d] =
-                c[d] + (float)(0.8 * rng_normal(&r) / (1.0 + 8.0 * (double)d / (double)dim));
+    l->n = 0;
+    for (char *end; *text && l->n < LIST_MAX; text = *end ? end + 1 : end) {
+        l->v[l->n++] = strtoul(text, &end, 10);
+        if (end == text || (*end && *end != ',' && *end != ' ')) die("not a list of numbers");
     }
-    mem_free(centres);
-    return x;
+    if (l->n == 0) die("an empty list");
 }
 
-/** A two-dimensional little-endian '<f4' .npy in C order, or .fvecs. */
-static struct matrix load(const char *path)
+static bool read_number(struct options *o, const char *name, const char *value)
 {
-    struct file_map m = { 0 };
-    struct err e = ERR_INIT;
-    if (file_map_open(path, &m, &e) != ERR_OK) die(e.msg);
-    struct matrix x = { 0 };
-    size_t header = 0, skip = 0;
-    if (m.n > 10 && memcmp(m.p, "\x93NUMPY\x01", 7) == 0) {
-        header = 10 + m.p[8] + 256u * m.p[9];
-        if (header > m.n) die("short .npy");
-        char *text = must(mem_strndup((const char *)m.p + 10, header - 10));
-        char *shape = strstr(text, "'shape': (");
-        if (!strstr(text, "'<f4'") || strstr(text, "'fortran_order': True") || !shape ||
-            sscanf(shape + 10, "%zu, %zu", &x.n, &x.dim) != 2)
-            die("not a two-dimensional f32 .npy");
-        mem_free(text);
-    } else {
-        int32_t d;
-        if (m.n < 4) die("short .fvecs");
-        memcpy(&d, m.p, 4);
-        if (d < 1 || d > INDEX_DIM_MAX) die("not an .fvecs file");
-        skip = 4;
-        x.dim = (size_t)d;
-        x.n = m.n / (4 + 4 * x.dim);
-    }
-    size_t row = skip + 4 * x.dim;
-    if (x.dim < 1 || x.dim > INDEX_DIM_MAX || x.n < 1 || x.n > (m.n - header) / row)
-        die("bad shape");
-    x.v = must(mem_alloc(x.n * x.dim, sizeof *x.v));
-    for (size_t i = 0; i < x.n; i++)
-        memcpy(x.v + i * x.dim, m.p + header + i * row + skip, 4 * x.dim);
-    file_map_close(&m);
-    return x;
+    size_t *where = !strcmp(name, "--rounds") ? &o->rounds
+        : !strcmp(name, "--m")                ? &o->m
+        : !strcmp(name, "--efc")              ? &o->ef_construction
+        : !strcmp(name, "--build-threads")    ? &o->build_threads
+        : !strcmp(name, "--clusters")         ? &o->n_clusters
+                                              : NULL;
+    if (where) *where = strtoul(value, NULL, 10);
+    return where != NULL;
 }
 
-/* ---- measuring ---- */
-static void row(const struct bench *b, const char *bench, const char *config, unsigned threads,
-    size_t ef, double rate, double recall, const double *us, const char *note)
+static void read_arguments(struct options *o, int argc, char **argv)
 {
-    (void)b;
-    printf("%s,%s,%u,%zu,%.0f,", bench, config, threads, ef, rate);
-    if (recall >= 0) printf("%.4f", recall);
-    if (us)
-        printf(",%.1f,%.1f,%s\n", us[0], us[1], note);
-    else
-        printf(",,,%s\n", note);
-    fflush(stdout);
-}
-
-static void link_all(void *arg)
-{
-    struct index *ix = arg;
-    struct index_scratch *s = must(index_scratch_new());
-    for (size_t n = 1; n > 0;)
-        if (index_link(ix, 64, s, &n, NULL) != ERR_OK) die("link failed");
-    index_scratch_free(s);
-}
-
-static void build(struct bench *b, unsigned n_threads)
-{
-    struct err e = ERR_INIT;
-    index_free(b->ix);
-    b->ix = NULL;
-    if (index_new(&b->o, &b->ix, &e) != ERR_OK) die(e.msg);
-    int64_t start = time_mono_ns();
-    for (size_t i = 0; i < b->n; i++)
-        if (index_put(b->ix, i, b->data.v + i * b->data.dim, &e) != ERR_OK) die(e.msg);
-    double put_s = seconds_since(start);
-    clock_t cpu = clock();
-    start = time_mono_ns();
-    struct thread t[64] = { 0 };
-    for (unsigned i = 1; i < n_threads; i++)
-        if (thread_start(&t[i], "link", link_all, b->ix, &e) != ERR_OK) die(e.msg);
-    link_all(b->ix);
-    for (unsigned i = 1; i < n_threads; i++)
-        thread_join(&t[i]);
-    double link_s = seconds_since(start), cpu_s = (double)(clock() - cpu) / CLOCKS_PER_SEC;
-    struct index_stats st;
-    index_stats(b->ix, &st);
-    char note[160];
-    snprintf(note, sizeof note, "n=%zu dim=%zu put=%.2fs link=%.2fs cpu=%.2fs bytes=%zu levels=%zu",
-        st.live, st.dim, put_s, link_s, cpu_s, st.size_bytes, st.max_level);
-    row(b, "link", "", n_threads, b->o.ef_construction, (double)b->n / link_s, -1, NULL, note);
-}
-
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-/** Share of the true scores reached: a hit counts if its score is at least that of the true k-th one. */
-static double recall_of(
-    const struct index_hit *got, size_t n, const struct index_hit *want, size_t m)
-{
-    if (m == 0) return 1;
-    size_t right = 0;
-    for (size_t i = 0; i < n && i < m; i++)
-        right += got[i].score >= want[m - 1].score;
-    return (double)right / (double)m;
-}
-
-/** All queries with q's settings. truth NULL: store them as the truth. */
-static double run(
-    struct bench *b, struct index_query q, bool as_truth, double *ret_recall, double us[2])
-{
-    struct err e = ERR_INIT;
-    double recall = 0, *times = must(mem_alloc(b->n_queries, sizeof *times));
-    int64_t start = time_mono_ns();
-    for (size_t i = 0; i < b->n_queries; i++) {
-        struct index_hit hits[K];
-        size_t n;
-        int64_t at = time_mono_ns();
-        q.vector = b->queries.v + i * b->queries.dim;
-        q.k = K;
-        if (index_search(b->ix, &q, b->s, hits, &n, &e) != ERR_OK) die(e.msg);
-        times[i] = (double)(time_mono_ns() - at) / 1e3;
-        if (as_truth) {
-            memcpy(b->truth + i * K, hits, n * sizeof *hits);
-            b->n_truth[i] = n;
-        }
-        recall += recall_of(hits, n, b->truth + i * K, b->n_truth[i]);
-    }
-    double s = seconds_since(start);
-    qsort(times, b->n_queries, sizeof *times, by_value);
-    us[0] = times[b->n_queries / 2];
-    us[1] = times[b->n_queries * 99 / 100];
-    *ret_recall = recall / (double)b->n_queries;
-    mem_free(times);
-    return (double)b->n_queries / s;
-}
-
-static void searches(struct bench *b)
-{
-    static const size_t efs[] = { 10, 16, 32, 64, 128, 256, 512 };
-    double recall, us[2];
-    double rate = run(b, (struct index_query){ .exact = true }, true, &recall, us);
-    row(b, "exact", "", 1, 0, rate, recall, us, "");
-    for (size_t i = 0; i < sizeof efs / sizeof efs[0]; i++) {
-        rate = run(b, (struct index_query){ .ef = efs[i] }, false, &recall, us);
-        row(b, "search", "", 1, efs[i], rate, recall, us,
-            efs[i] == b->o.ef_search ? "default ef" : "");
-    }
-}
-
-struct ranked {
-    float distance;
-    size_t i;
-};
-static int by_distance(const void *a, const void *b)
-{
-    float x = ((const struct ranked *)a)->distance, y = ((const struct ranked *)b)->distance;
-    return (x > y) - (x < y);
-}
-
-/** The n_pass vectors that are `near` (or far from) vector 0 of the queries, or at random. */
-static void choose_ids(struct bench *b, const char *how, size_t n_pass, uint64_t *bits)
-{
-    struct ranked *order = must(mem_alloc(b->n, sizeof *order));
-    struct rng r;
-    rng_init(&r, 99);
-    for (size_t i = 0; i < b->n; i++) {
-        float d = (float)rng_unit(&r);
-        if (strcmp(how, "random") != 0) {
-            d = b->o.kernels->dot(b->queries.v, b->data.v + i * b->data.dim, b->data.dim);
-            if (strcmp(how, "near") == 0) d = -d;
-        }
-        order[i] = (struct ranked){ d, i };
-    }
-    qsort(order, b->n, sizeof *order, by_distance);
-    memset(bits, 0, (b->n + 63) / 64 * 8);
-    for (size_t i = 0; i < n_pass; i++)
-        bits[order[i].i / 64] |= UINT64_C(1) << (order[i].i % 64);
-    mem_free(order);
-}
-
-static void filtered(struct bench *b)
-{
-    static const char *const kinds[] = { "random", "near", "far" };
-    static const double shares[] = { 0.5, 0.1, 0.04, 0.01, 0.001 };
-    uint64_t *bits = must(mem_alloc((b->n + 63) / 64, sizeof *bits));
-    size_t all = b->n_queries;
-    if (b->n_queries > 200) b->n_queries = 200;
-    for (size_t kind = 0; kind < sizeof kinds / sizeof kinds[0]; kind++)
-        for (size_t i = 0; i < sizeof shares / sizeof shares[0]; i++) {
-            size_t n_pass = (size_t)(shares[i] * (double)b->n);
-            choose_ids(b, kinds[kind], n_pass, bits);
-            struct index_allow allow = { bits, b->n, n_pass };
-            double recall, us[2];
-            run(b, (struct index_query){ .exact = true, .allow = &allow }, true, &recall, us);
-            double exact_us = us[0];
-            double rate = run(b, (struct index_query){ .allow = &allow }, false, &recall, us);
-            char name[32], config[32], note[48];
-            snprintf(name, sizeof name, "filter-%s", kinds[kind]);
-            snprintf(config, sizeof config, "%g%%", shares[i] * 100);
-            snprintf(note, sizeof note, "exact p50 %.0f us", exact_us);
-            row(b, name, config, 1, b->o.ef_search, rate, recall, us, note);
-        }
-    b->n_queries = all;
-    mem_free(bits);
-}
-
-static void read_arguments(struct bench *b, int argc, char **argv)
-{
-    const char *data = NULL, *queries = NULL;
-    size_t dim = 128;
-    b->n = 50000;
-    b->n_queries = 1000;
-    for (int i = 1; i + 1 < argc; i += 2) {
-        const char *name = argv[i], *value = argv[i + 1];
-        if (!strcmp(name, "--n"))
-            b->n = strtoul(value, NULL, 10);
-        else if (!strcmp(name, "--dim"))
-            dim = strtoul(value, NULL, 10);
-        else if (!strcmp(name, "--queries"))
-            b->n_queries = strtoul(value, NULL, 10);
-        else if (!strcmp(name, "--m"))
-            b->o.m = strtoul(value, NULL, 10);
-        else if (!strcmp(name, "--efc"))
-            b->o.ef_construction = strtoul(value, NULL, 10);
-        else if (!strcmp(name, "--metric"))
-            b->o.metric = !strcmp(value, "l2") ? INDEX_L2
-                : !strcmp(value, "dot")        ? INDEX_DOT
-                                               : INDEX_COSINE;
+    for (int i = 1; i < argc; i += 2) {
+        const char *name = argv[i], *value = i + 1 < argc ? argv[i + 1] : "";
+        if (read_number(o, name, value)) continue;
+        if (!strcmp(name, "--sets"))
+            o->sets = value;
+        else if (!strcmp(name, "--libs"))
+            o->libs = value;
+        else if (!strcmp(name, "--data-dir"))
+            o->data_dir = value;
+        else if (!strcmp(name, "--threads"))
+            read_list(&o->threads, value);
+        else if (!strcmp(name, "--ef"))
+            read_list(&o->ef, value);
         else if (!strcmp(name, "--data"))
-            data = value;
+            snprintf(o->own.base, sizeof o->own.base, "%s", value);
         else if (!strcmp(name, "--query-data"))
-            queries = value;
+            snprintf(o->own.query, sizeof o->own.query, "%s", value);
+        else if (!strcmp(name, "--metric"))
+            snprintf(o->own.metric, sizeof o->own.metric, "%s", value);
         else
             die("unknown argument; see the top of bench_index.c");
     }
-    b->data = data ? load(data) : make_clusters(b->n, dim, 1, 77);
-    if (b->n > b->data.n || data) b->n = b->data.n;
-    if (queries)
-        b->queries = load(queries);
-    else if (data) { /* the last ones are queries and are not put */
-        if (b->n_queries >= b->n) die("more queries than vectors");
-        b->n -= b->n_queries;
-        b->queries = (struct matrix){ b->data.v + b->n * b->data.dim, b->n_queries, b->data.dim };
-    } else
-        b->queries = make_clusters(b->n_queries, dim, 2, 77);
-    if (b->queries.dim != b->data.dim) die("queries and data differ in dimension");
-    if (b->n_queries > b->queries.n) b->n_queries = b->queries.n;
-    if (b->n_queries < 1) die("no queries");
-    b->o.dim = b->data.dim;
+    if (o->rounds < 1 || o->rounds > ROUNDS_MAX) die("--rounds: 1 to 15");
+    if (matrix_metric_parse(o->own.metric) < 0) die("--metric: cosine, dot or l2");
+    if (!o->own.base[0] != !o->own.query[0]) die("--data and --query-data belong together");
+}
+
+/* "NAME:KEY=VALUE+KEY=VALUE": m and efc are ours, the rest is the library's. */
+static void read_spec(struct entry *l, const struct options *o, char *spec)
+{
+    l->m = o->m;
+    l->ef_construction = o->ef_construction;
+    snprintf(l->spec, sizeof l->spec, "%s", spec);
+    char *rest = strchr(spec, ':'), *state;
+    if (rest) *rest++ = 0;
+    for (char *p = rest ? strtok_r(rest, "+", &state) : NULL; p; p = strtok_r(NULL, "+", &state)) {
+        size_t at = strlen(l->options);
+        if (strncmp(p, "m=", 2) == 0)
+            l->m = strtoul(p + 2, NULL, 10);
+        else if (strncmp(p, "efc=", 4) == 0)
+            l->ef_construction = strtoul(p + 4, NULL, 10);
+        else
+            snprintf(l->options + at, sizeof l->options - at, " %s", p);
+    }
+}
+
+static size_t read_libs(struct entry *libs, const struct options *o)
+{
+    size_t n = 0;
+    char *names = mem_strdup(o->libs), *state;
+    if (!names) die("out of memory");
+    for (char *p = strtok_r(names, ", ", &state); p; p = strtok_r(NULL, ", ", &state)) {
+        if (n == LIBS_MAX) die("too many libraries");
+        read_spec(&libs[n++], o, p);
+    }
+    mem_free(names);
+    return n;
+}
+
+/* ---- libraries ---- */
+static bool start(struct entry *l)
+{
+    char path[PATH_BYTES + 80], name[40];
+    snprintf(name, sizeof name, "%.*s", (int)strcspn(l->spec, ":"), l->spec);
+    if (strcmp(name, "kindred") == 0) {
+        const char *const argv[] = { self, "--worker", NULL };
+        return peer_start(&l->peer, argv);
+    }
+    snprintf(path, sizeof path, "%.*s/index_%s", (int)(strrchr(self, '/') - self), self, name);
+    const char *const argv[] = { path, NULL };
+    if (access(path, X_OK) == 0) return peer_start(&l->peer, argv);
+    fprintf(stderr, "skipped: %s: there is no %s\n", name, path);
+    return false;
+}
+
+/* false, and a word on standard error: the library cannot do it. */
+static bool ask(struct entry *l, char reply[256], const char *request)
+{
+    peer_ask(&l->peer, reply, 256, "%s", request);
+    if (strncmp(reply, "ok", 2) == 0) return true;
+    fprintf(stderr, "skipped: %s: %s: %s\n", l->spec, request, reply);
+    return false;
+}
+
+static bool load_and_build(struct entry *l, const struct index_set *set, size_t threads)
+{
+    char request[3 * PATH_BYTES], reply[256];
+    snprintf(request, sizeof request, "load %s %s %s", set->base, set->query, set->metric);
+    if (!ask(l, reply, request)) return false;
+    snprintf(request, sizeof request, "build %zu %zu %zu%s", threads, l->m, l->ef_construction,
+        l->options);
+    if (!ask(l, reply, request)) return false;
+    if (sscanf(reply, "ok %lf %zu", &l->build_s, &l->kib) != 2) die("an answer is not understood");
+    fprintf(stderr, "%s %s: built in %.1f s, %.1f MB (%s)\n", set->name, l->spec, l->build_s,
+        (double)l->kib / 1024, strrchr(reply, ' ') + 1);
+    return true;
+}
+
+static double recall(struct entry *l, const struct truth *t)
+{
+    char path[] = "/tmp/bench_index_XXXXXX", request[64], reply[256];
+    size_t n = t->query->n * K;
+    uint32_t *ids = mem_alloc(n, sizeof *ids);
+    int fd = mkstemp(path);
+    if (fd < 0 || !ids) die("results");
+    snprintf(request, sizeof request, "results %s", path);
+    if (!ask(l, reply, request) || read(fd, ids, n * sizeof *ids) != (ssize_t)(n * sizeof *ids))
+        die("results");
+    double sum = 0;
+    for (size_t i = 0; i < t->query->n; i++)
+        sum += truth_recall(t, i, ids + i * K, K);
+    (void)close(fd);
+    (void)unlink(path);
+    mem_free(ids);
+    return sum / (double)t->query->n;
+}
+
+/* ---- measuring ---- */
+static void round_of(struct entry *libs, size_t n, const struct options *o, const struct truth *t,
+    size_t round, size_t at_threads)
+{
+    char request[64], reply[256];
+    for (size_t e = 0; e < o->ef.n; e++)
+        for (size_t i = 0; i < n; i++) {
+            struct entry *l = &libs[(i + round) % n];
+            if (!l->alive) continue;
+            size_t ef = o->ef.v[e], threads = o->threads.v[at_threads];
+            snprintf(request, sizeof request, "search %zu %zu %d", ef, threads, K);
+            double *seconds = &l->seconds[at_threads][e][round];
+            if (!ask(l, reply, request) || sscanf(reply, "ok %lf", seconds) != 1)
+                die("an answer is not understood");
+            if (round == 0 && at_threads == 0) l->recall[e] = recall(l, t);
+        }
+}
+
+static double median(double *v, size_t n)
+{
+    for (size_t i = 1; i < n; i++)
+        for (size_t j = i; j > 0 && v[j - 1] > v[j]; j--) {
+            double swap = v[j];
+            v[j] = v[j - 1];
+            v[j - 1] = swap;
+        }
+    return n % 2 ? v[n / 2] : (v[n / 2 - 1] + v[n / 2]) / 2;
+}
+
+/* The curve of one library and number of threads, printed on the way. */
+static void print_curve(const struct index_set *set, struct entry *l, const struct options *o,
+    const struct truth *t, size_t at_threads, struct index_curve *ret)
+{
+    double n = (double)t->base->n, kib = (double)l->kib;
+    ret->n = 0;
+    for (size_t e = 0; e < o->ef.n; e++) {
+        double qps = (double)t->query->n / median(l->seconds[at_threads][e], o->rounds);
+        printf("%s,%s,%s,%zu,%zu,%zu,%zu,%.4f,%.0f,%.0f,%zu,%.1f,%.0f\n", set->name, l->spec,
+            l->peer.version, l->m, l->ef_construction, o->threads.v[at_threads], o->ef.v[e],
+            l->recall[e], qps, n / l->build_s, o->build_threads, kib / 1024, kib * 1024 / n);
+        index_curve_add(ret, l->recall[e], qps);
+    }
+}
+
+static void print_targets(const struct index_set *set, const struct entry *libs, size_t n,
+    const struct options *o, struct index_curve (*curves)[LIST_MAX])
+{
+    static const double targets[] = { 0.95, 0.98 };
+    for (size_t at = 0; at < o->threads.n; at++)
+        for (size_t g = 0; g < sizeof targets / sizeof targets[0]; g++) {
+            double peer = -1;
+            for (size_t i = 0; i < n && peer < 0; i++)
+                if (libs[i].alive && strcmp(libs[i].peer.name, "hnswlib") == 0)
+                    peer = index_curve_at(&curves[i][at], targets[g]);
+            for (size_t i = 0; i < n; i++) {
+                if (!libs[i].alive) continue;
+                double qps = index_curve_at(&curves[i][at], targets[g]);
+                printf("# at %s recall=%.2f threads=%zu %s qps=", set->name, targets[g],
+                    o->threads.v[at], libs[i].spec);
+                if (qps > 0) printf("%.0f", qps);
+                printf(" to_hnswlib=");
+                if (qps > 0 && peer > 0) printf("%.2f", qps / peer);
+                printf("\n");
+            }
+        }
+}
+
+static void run_set(const struct index_set *set, const struct options *o)
+{
+    static struct index_curve curves[LIBS_MAX][LIST_MAX];
+    struct matrix base = { 0 }, query = { 0 };
+    struct truth t;
+    struct entry *libs = mem_zalloc(LIBS_MAX, sizeof *libs);
+    if (!libs) die("out of memory");
+    index_set_open(set, &base, &query);
+    truth_open(&t, &base, &query, (enum matrix_metric)matrix_metric_parse(set->metric), set->truth,
+        thread_cores());
+    printf("# set=%s n=%zu dim=%zu queries=%zu metric=%s rounds=%zu\n", set->name, base.n, base.dim,
+        query.n, set->metric, o->rounds);
+    size_t n = read_libs(libs, o);
+    for (size_t i = 0; i < n; i++) {
+        bool started = start(&libs[i]);
+        libs[i].alive = started && load_and_build(&libs[i], set, o->build_threads);
+        if (started && !libs[i].alive) peer_stop(&libs[i].peer);
+    }
+    for (size_t at = 0; at < o->threads.n; at++)
+        for (size_t round = 0; round < o->rounds; round++)
+            round_of(libs, n, o, &t, round, at);
+    for (size_t i = 0; i < n; i++)
+        for (size_t at = 0; at < o->threads.n && libs[i].alive; at++)
+            print_curve(set, &libs[i], o, &t, at, &curves[i][at]);
+    print_targets(set, libs, n, o, curves);
+    (void)fflush(stdout);
+    for (size_t i = 0; i < n; i++)
+        if (libs[i].alive) peer_stop(&libs[i].peer);
+    mem_free(libs);
+    truth_close(&t);
+    matrix_close(&base);
+    matrix_close(&query);
 }
 
 int main(int argc, char **argv)
 {
-    struct bench b = { .o = INDEX_OPTIONS_DEFAULTS };
-    b.o.kernels = vec_select(VEC_BEST);
-    read_arguments(&b, argc, argv);
-    b.s = must(index_scratch_new());
-    b.truth = must(mem_alloc(b.n_queries * K, sizeof *b.truth));
-    b.n_truth = must(mem_alloc(b.n_queries, sizeof *b.n_truth));
+    struct options o = { .sets = "minilm,tfidf,sift,clusters",
+        .libs = "kindred,hnswlib",
+        .data_dir = "build/bench-data",
+        .own = { .metric = "cosine" },
+        .threads = { { 1, 2 }, 2 },
+        .ef = { { 10, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768 }, 13 },
+        .rounds = 3,
+        .m = 16,
+        .ef_construction = 200,
+        .build_threads = 2,
+        .n_clusters = 1000000 };
+    if (argc == 2 && strcmp(argv[1], "--worker") == 0) return index_worker_run(&kindred_library);
+    if (readlink("/proc/self/exe", self, sizeof self - 1) < 1) die("/proc/self/exe");
+    read_arguments(&o, argc, argv);
     bench_head();
-    printf("# n=%zu dim=%zu queries=%zu m=%zu efc=%zu metric=%d\n", b.n, b.o.dim, b.n_queries,
-        b.o.m, b.o.ef_construction, b.o.metric);
-    printf("bench,config,threads,ef,rate_per_s,recall_at_10,p50_us,p99_us,note\n");
-    if (b.n <= 60000) build(&b, 1);
-    build(&b, 2);
-    struct err e = ERR_INIT;
-    if (index_verify(b.ix, &e) != ERR_OK) die(e.msg);
-    searches(&b);
-    filtered(&b);
-    index_free(b.ix);
-    index_scratch_free(b.s);
-    mem_free(b.truth);
-    mem_free(b.n_truth);
-    if (b.queries.v < b.data.v || b.queries.v >= b.data.v + b.data.n * b.data.dim)
-        mem_free(b.queries.v);
-    mem_free(b.data.v);
+    printf("set,library,version,m,efc,threads,ef,recall_at_10,qps,build_per_s,build_threads,mb,"
+           "bytes_per_vector\n");
+    if (o.own.base[0]) {
+        index_set_own(&o.own);
+        run_set(&o.own, &o);
+        return 0;
+    }
+    char *names = mem_strdup(o.sets), *state;
+    if (!names) die("out of memory");
+    for (char *p = strtok_r(names, ", ", &state); p; p = strtok_r(NULL, ", ", &state)) {
+        struct index_set set;
+        if (index_set_find(&set, p, o.data_dir, o.n_clusters)) run_set(&set, &o);
+    }
+    mem_free(names);
     return 0;
 }

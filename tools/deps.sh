@@ -1,7 +1,7 @@
 #!/bin/sh
 # Debian packages that Kindred needs. Installs those of the named lists that are missing; prints and asks
 # nothing when all are there.
-#   tools/deps.sh LIST...      LIST: build, test, demo, demo-learn, fuzz
+#   tools/deps.sh LIST...      LIST: build, test, demo, demo-learn, fuzz, bench
 #   tools/deps.sh --print LIST...
 # Where there is no apt-get it only says what is missing, and the build goes on.
 set -eu
@@ -11,6 +11,7 @@ build="gcc libc6-dev libmicrohttpd-dev libjansson-dev libsqlite3-dev libutf8proc
 test="check libsubunit-dev libyaml-dev"
 demo="wordnet-base curl jq"
 fuzz="clang libclang-rt-14-dev"
+bench="g++ libhnswlib-dev"
 demo_learn="diatheke sword-text-kjv sword-text-web curl jq"
 
 print=
@@ -23,6 +24,7 @@ for list in "$@"; do
     demo) want="$want $demo" ;;
     demo-learn) want="$want $demo_learn" ;;
     fuzz) want="$want $fuzz" ;;
+    bench) want="$want $bench" ;;
     *) echo "tools/deps.sh: unknown list $list" >&2; exit 2 ;;
     esac
 done

@@ -1,0 +1,24 @@
+/* Layer: bench. May include: libc.
+ *
+ * Recall against rate, and what lies between the measured points.
+ */
+#pragma once
+
+#include <stddef.h>
+
+enum { CURVE_POINTS_MAX = 64 };
+
+struct index_curve {
+    struct {
+        double recall, qps;
+    } at[CURVE_POINTS_MAX];
+    size_t n;
+};
+
+/** Points come by rising ef. */
+void index_curve_add(struct index_curve *c, double recall, double qps);
+/**
+ * The rate at a recall: between the last point below and the first one that reaches it, log(qps) linear in recall.
+ * The first point's rate if that one reaches it already (a lower bound); -1 if none does.
+ */
+double index_curve_at(const struct index_curve *c, double recall);
