@@ -22,7 +22,7 @@
  * recall, and its ratio to hnswlib's. Empty: not reached.
  */
 #include "bench/head.h"
-#include "bench/index_curve.h"
+#include "bench/curve.h"
 #include "bench/index_data.h"
 #include "bench/index_kindred.h"
 #include "bench/index_sets.h"
@@ -244,7 +244,7 @@ static double median(double *v, size_t n)
 
 /* The curve of one library and number of threads, printed on the way. */
 static void print_curve(const struct index_set *set, struct entry *l, const struct options *o,
-    const struct truth *t, size_t at_threads, struct index_curve *ret)
+    const struct truth *t, size_t at_threads, struct curve *ret)
 {
     double n = (double)t->base->n, kib = (double)l->kib;
     ret->n = 0;
@@ -253,12 +253,12 @@ static void print_curve(const struct index_set *set, struct entry *l, const stru
         printf("%s,%s,%s,%zu,%zu,%zu,%zu,%.4f,%.0f,%.0f,%zu,%.1f,%.0f\n", set->name, l->spec,
             l->peer.version, l->m, l->ef_construction, o->threads.v[at_threads], o->ef.v[e],
             l->recall[e], qps, n / l->build_s, o->build_threads, kib / 1024, kib * 1024 / n);
-        index_curve_add(ret, l->recall[e], qps);
+        curve_add(ret, l->recall[e], qps);
     }
 }
 
 static void print_targets(const struct index_set *set, const struct entry *libs, size_t n,
-    const struct options *o, struct index_curve (*curves)[LIST_MAX])
+    const struct options *o, struct curve (*curves)[LIST_MAX])
 {
     static const double targets[] = { 0.95, 0.98 };
     for (size_t at = 0; at < o->threads.n; at++)
@@ -266,10 +266,10 @@ static void print_targets(const struct index_set *set, const struct entry *libs,
             double peer = -1;
             for (size_t i = 0; i < n && peer < 0; i++)
                 if (libs[i].alive && strcmp(libs[i].peer.name, "hnswlib") == 0)
-                    peer = index_curve_at(&curves[i][at], targets[g]);
+                    peer = curve_at(&curves[i][at], targets[g]);
             for (size_t i = 0; i < n; i++) {
                 if (!libs[i].alive) continue;
-                double qps = index_curve_at(&curves[i][at], targets[g]);
+                double qps = curve_at(&curves[i][at], targets[g]);
                 printf("# at %s recall=%.2f threads=%zu %s qps=", set->name, targets[g],
                     o->threads.v[at], libs[i].spec);
                 if (qps > 0) printf("%.0f", qps);
@@ -282,7 +282,7 @@ static void print_targets(const struct index_set *set, const struct entry *libs,
 
 static void run_set(const struct index_set *set, const struct options *o)
 {
-    static struct index_curve curves[LIBS_MAX][LIST_MAX];
+    static struct curve curves[LIBS_MAX][LIST_MAX];
     struct matrix base = { 0 }, query = { 0 };
     struct truth t;
     struct entry *libs = mem_zalloc(LIBS_MAX, sizeof *libs);

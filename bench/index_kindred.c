@@ -103,7 +103,7 @@ static void link_some(void *arg, size_t part)
 
 void kindred_link(struct kindred *x, unsigned threads)
 {
-    index_parallel(threads, 1, threads, link_some, x);
+    worker_parallel(threads, 1, threads, link_some, x);
 }
 
 size_t kindred_work(struct kindred *x, size_t max, struct kindred_searcher *s)

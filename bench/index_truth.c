@@ -147,7 +147,7 @@ void truth_open(struct truth *t, const struct matrix *base, const struct matrix 
     if (metric == MATRIX_COSINE) measure_scale(t);
     if (read_file(t, path, &stamp)) return;
     fprintf(stderr, "comparing %zu queries with %zu vectors\n", query->n, base->n);
-    index_parallel((query->n + QUERIES_EACH - 1) / QUERIES_EACH, 1, threads, search_some, t);
+    worker_parallel((query->n + QUERIES_EACH - 1) / QUERIES_EACH, 1, threads, search_some, t);
     write_file(t, path, &stamp);
 }
 

@@ -32,7 +32,7 @@ static void *must(void *p)
     return p;
 }
 
-void index_normalize(float *out, const float *x, size_t n)
+void worker_normalize(float *out, const float *x, size_t n)
 {
     (void)vec_normalize(vec_select(VEC_BEST), out, x, n);
 }
@@ -54,7 +54,7 @@ static void run_share(void *arg)
             s->fn(s->arg, i);
 }
 
-void index_parallel(
+void worker_parallel(
     size_t n, size_t grain, unsigned threads, void (*fn)(void *arg, size_t i), void *arg)
 {
     struct err e = ERR_INIT;
@@ -113,7 +113,7 @@ static const char *load(struct worker *w, const char *base, const char *query, c
     memcpy(w->query_rows, w->query.v, w->query.n * dim * sizeof *w->query_rows);
     if (w->metric == MATRIX_COSINE)
         for (size_t i = 0; i < w->query.n; i++)
-            index_normalize(w->query_rows + i * dim, w->query.v + i * dim, dim);
+            worker_normalize(w->query_rows + i * dim, w->query.v + i * dim, dim);
     printf("ok %zu %zu %zu\n", w->base.n, dim, w->query.n);
     return NULL;
 }

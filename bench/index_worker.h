@@ -46,10 +46,10 @@ struct index_library {
 };
 
 /** Call fn(arg, i) for all i < n from several threads, the calling one among them; `grain` in a row each time. */
-void index_parallel(
+void worker_parallel(
     size_t n, size_t grain, unsigned threads, void (*fn)(void *arg, size_t i), void *arg);
 /** x / |x|; a zero vector as it is. */
-void index_normalize(float *out, const float *x, size_t n);
+void worker_normalize(float *out, const float *x, size_t n);
 /** Answer lines until standard input ends; the exit status. */
 int index_worker_run(const struct index_library *lib);
 

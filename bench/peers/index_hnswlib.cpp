@@ -31,7 +31,7 @@ void add(void *arg, size_t i)
     thread_local std::vector<float> unit;
     if (x->normalize) {
         unit.resize(x->base->dim);
-        index_normalize(unit.data(), row, x->base->dim);
+        worker_normalize(unit.data(), row, x->base->dim);
         row = unit.data();
     }
     x->graph->addPoint(row, i);
@@ -49,7 +49,7 @@ void *build(struct index_build *b)
         x->normalize = b->metric == MATRIX_COSINE;
         x->graph = std::make_unique<hnswlib::HierarchicalNSW<float>>(
             x->space.get(), b->base->n, b->m, b->ef_construction);
-        index_parallel(b->base->n, 16, b->threads, add, x.get());
+        worker_parallel(b->base->n, 16, b->threads, add, x.get());
     } catch (const std::exception &e) {
         snprintf(b->note, sizeof b->note, "%s", e.what());
         return nullptr;

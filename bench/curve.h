@@ -8,7 +8,7 @@
 
 enum { CURVE_POINTS_MAX = 64 };
 
-struct index_curve {
+struct curve {
     struct {
         double recall, qps;
     } at[CURVE_POINTS_MAX];
@@ -16,9 +16,9 @@ struct index_curve {
 };
 
 /** Points come by rising ef. */
-void index_curve_add(struct index_curve *c, double recall, double qps);
+void curve_add(struct curve *c, double recall, double qps);
 /**
  * The rate at a recall: between the last point below and the first one that reaches it, log(qps) linear in recall.
  * The first point's rate if that one reaches it already (a lower bound); -1 if none does.
  */
-double index_curve_at(const struct index_curve *c, double recall);
+double curve_at(const struct curve *c, double recall);

@@ -1,15 +1,15 @@
-#include "bench/index_curve.h"
+#include "bench/curve.h"
 
 #include <math.h>
 
-void index_curve_add(struct index_curve *c, double recall, double qps)
+void curve_add(struct curve *c, double recall, double qps)
 {
     if (c->n == CURVE_POINTS_MAX) return;
     c->at[c->n].recall = recall;
     c->at[c->n++].qps = qps;
 }
 
-double index_curve_at(const struct index_curve *c, double recall)
+double curve_at(const struct curve *c, double recall)
 {
     size_t i = 0;
     while (i < c->n && c->at[i].recall < recall)
