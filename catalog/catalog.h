@@ -36,6 +36,8 @@ enum {
     CATALOG_FIELDS_MAX = 64,         /* filterable fields of a collection */
     CATALOG_HASH_BYTES = 32,         /* BLAKE2b-256 of an item's content */
     CATALOG_FIELD_VALUES_MAX = 1024, /* elements of one item's list field that are kept */
+    CATALOG_HISTORY_BYTES = 17,      /* id of a history, with its NUL */
+    CATALOG_BITS_DEFAULT = 24,
 };
 
 /**
@@ -72,6 +74,7 @@ struct catalog_generation {
     size_t dimensions;
     enum generation_state state;
     int64_t seq; /* not SERVING: it knows the changes up to this one */
+    int64_t created_ms;
 };
 
 struct catalog_collection {
@@ -80,6 +83,7 @@ struct catalog_collection {
     enum catalog_modality modality; /* VECTOR: the user's own vectors, never re-embedded */
     enum catalog_metric metric;
     uint32_t m, ef_construction, ef_search; /* index settings */
+    uint32_t bits;                          /* as above: of a value in the index */
     const struct catalog_field *fields;
     size_t n_fields;
     int64_t created_ms;
@@ -177,7 +181,10 @@ MUST_USE enum err_code catalog_path_scan(struct catalog *c, const struct catalog
     struct str path, int64_t deadline_ns,
     enum err_code (*each)(void *arg, uint32_t slot, const struct field_value *v, struct err *e),
     void *arg, struct err *e);
-/** All slots of the collection, ascending (complement of a filter). */
+/** How many there are; reads them all. */
+MUST_USE enum err_code catalog_vectors_count(
+    struct catalog *c, const struct catalog_generation *gen, size_t *ret_n, struct err *e);
+/** All slots of the collection, any order (rebuilds the set of live ones at start). */
 MUST_USE enum err_code catalog_slots_scan(struct catalog *c, const struct catalog_collection *col,
     enum err_code (*each)(void *arg, uint32_t slot, struct err *e), void *arg, struct err *e);
 
@@ -186,6 +193,16 @@ MUST_USE enum err_code catalog_changes_scan(struct catalog *c, const struct cata
     int64_t since,
     enum err_code (*each)(void *arg, int64_t seq, uint32_t slot, bool deleted, struct err *e),
     void *arg, struct err *e);
+
+/** A random id for the changes that are written now; other runs of the program, and copies of the database that were
+ * restored, have others. With a change number it says what something that was derived from the catalog has seen:
+ * catalog_history_check. Before a run's first change: that of the changes before. */
+MUST_USE enum err_code catalog_history(
+    struct catalog *c, char ret_id[CATALOG_HISTORY_BYTES], struct err *e);
+/** Does the catalog hold the changes up to `seq` as they were when history `id` had come to that number? CONFLICT: no, and
+ * why: another catalog, or an older copy of this one was restored since. */
+MUST_USE enum err_code catalog_history_check(
+    struct catalog *c, const char *id, int64_t seq, struct err *e);
 
 /** Size of the database and its WAL in bytes. */
 size_t catalog_size_bytes(const struct catalog *c);
@@ -212,7 +229,7 @@ void catalog_rollback(struct catalog *c);
 
 /** Insert a collection and its first generation, which serves, and with a model (model_version not 0)
  * the first version of it (learning.h). Fields used: name, modality, metric, m, ef_construction,
- * ef_search, fields, base_hash, serving (model_name, model_version, dimensions); created_ms, id and serving.id
+ * ef_search, bits (0: the default), fields, base_hash, serving (model_name, model_version, dimensions); created_ms, id and serving.id
  * are set in *row. CONFLICT: the name exists. Outside begin/commit it is its own transaction. */
 MUST_USE enum err_code catalog_collection_create(
     struct catalog *c, struct catalog_collection *row, struct err *e);

@@ -27,12 +27,14 @@ static enum err_code row_read(
     row->m = (uint32_t)sqlite3_column_int64(s, 5);
     row->ef_construction = (uint32_t)sqlite3_column_int64(s, 6);
     row->ef_search = (uint32_t)sqlite3_column_int64(s, 7);
+    row->bits = (uint32_t)sqlite3_column_int64(s, 15);
     row->created_ms = sqlite3_column_int64(s, 8);
     row->serving = (struct catalog_generation){ .id = sqlite3_column_int64(s, 9),
         .model_version = sqlite3_column_int64(s, 11),
         .dimensions = (size_t)dimensions,
         .state = GENERATION_SERVING,
-        .seq = sqlite3_column_int64(s, 13) };
+        .seq = sqlite3_column_int64(s, 13),
+        .created_ms = sqlite3_column_int64(s, 16) };
     TRY(catalog__column_str(s, 1, a, &row->name, e));
     TRY(catalog__column_str(s, 14, a, &row->base_hash, e));
     return catalog__column_str(s, 10, a, &row->serving.model_name, e);
@@ -154,6 +156,7 @@ static enum err_code collection_insert(
     catalog__bind_int(s, 6, row->ef_construction);
     catalog__bind_int(s, 7, row->ef_search);
     catalog__bind_int(s, 8, row->created_ms);
+    catalog__bind_int(s, 9, row->bits);
     TRY(catalog__run(cn, s, e, "inserting a collection"));
     *ret_id = sqlite3_last_insert_rowid(cn->db);
     if (*ret_id > INT32_MAX) return err_set(e, ERR_LIMIT, "no more collections can be created");
@@ -176,7 +179,8 @@ static enum err_code generation_insert(
     AUTO_STMT sqlite3_stmt *serve = catalog__stmt(cn, STMT_COLLECTION_SERVE);
     gen->state = GENERATION_SERVING;
     gen->seq = 0;
-    TRY(catalog__generation_insert(cn, made->id, gen, made->created_ms, &gen->id, e));
+    gen->created_ms = made->created_ms;
+    TRY(catalog__generation_insert(cn, made->id, gen, &gen->id, e));
     catalog__bind_int(serve, 1, made->id);
     catalog__bind_int(serve, 2, gen->id);
     TRY(catalog__run(cn, serve, e, "naming the serving generation"));
@@ -199,6 +203,7 @@ enum err_code catalog_collection_create(
     TRY(fields_check(row, e));
     if (own) TRY(catalog_begin(c, e));
     made.created_ms = time_unix_ms();
+    if (!made.bits) made.bits = CATALOG_BITS_DEFAULT;
     enum err_code code = name_check_free(&c->writer, row->name, e);
     if (code == ERR_OK) {
         code = collection_insert(&c->writer, &made, &made.id, e);

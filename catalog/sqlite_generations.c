@@ -23,7 +23,8 @@ static enum err_code generation_read(
         .model_version = sqlite3_column_int64(s, 2),
         .dimensions = (size_t)dimensions,
         .state = (enum generation_state)state,
-        .seq = sqlite3_column_int64(s, 5) };
+        .seq = sqlite3_column_int64(s, 5),
+        .created_ms = sqlite3_column_int64(s, 6) };
     if (dimensions < 1 || dimensions > UINT16_MAX || state < GENERATION_SERVING ||
         state > GENERATION_RETIRED)
         return err_set(
@@ -140,7 +141,7 @@ static enum err_code state_set(
 }
 
 enum err_code catalog__generation_insert(struct conn *cn, int64_t collection_id,
-    const struct catalog_generation *gen, int64_t now_ms, int64_t *ret_id, struct err *e)
+    const struct catalog_generation *gen, int64_t *ret_id, struct err *e)
 {
     AUTO_STMT sqlite3_stmt *s = catalog__stmt(cn, STMT_GENERATION_INSERT);
     catalog__bind_int(s, 1, collection_id);
@@ -148,7 +149,7 @@ enum err_code catalog__generation_insert(struct conn *cn, int64_t collection_id,
     catalog__bind_int(s, 3, gen->model_version);
     catalog__bind_int(s, 4, (int64_t)gen->dimensions);
     catalog__bind_int(s, 5, gen->state);
-    catalog__bind_int(s, 6, now_ms);
+    catalog__bind_int(s, 6, gen->created_ms);
     TRY(catalog__run(cn, s, e, "inserting a generation"));
     *ret_id = sqlite3_last_insert_rowid(cn->db);
     if (*ret_id > INT32_MAX) return err_set(e, ERR_LIMIT, "no more generations can be created");
@@ -172,7 +173,8 @@ static enum err_code create(struct conn *cn, const struct catalog_collection *co
     if (row)
         return err_set(e, ERR_CONFLICT, "version %" PRId64 " of the model has vectors already",
             made->model_version);
-    return catalog__generation_insert(cn, col->id, made, time_unix_ms(), &made->id, e);
+    made->created_ms = time_unix_ms();
+    return catalog__generation_insert(cn, col->id, made, &made->id, e);
 }
 
 enum err_code catalog_generation_create(struct catalog *c, const struct catalog_collection *col,

@@ -67,6 +67,7 @@ struct catalog {
     enum err_code failed; /* of the first write that failed: only undo or rollback may follow */
     int64_t seq;          /* last change number given */
     int64_t seq_stored;   /* as in catalog_state */
+    bool history_begun;   /* changes since the catalog was opened have their row in history */
     struct counter *counters;
     size_t n_counters, cap_counters, n_counters_saved;
 
@@ -185,7 +186,7 @@ MUST_USE enum err_code catalog__run_one(
 /* ---- sqlite_generations.c, sqlite_versions.c: inside a transaction ---- */
 
 MUST_USE enum err_code catalog__generation_insert(struct conn *cn, int64_t collection_id,
-    const struct catalog_generation *gen, int64_t now_ms, int64_t *ret_id, struct err *e);
+    const struct catalog_generation *gen, int64_t *ret_id, struct err *e);
 MUST_USE enum err_code catalog__version_insert(
     struct conn *cn, int64_t collection_id, const struct catalog_version *v, struct err *e);
 /** State of a version of a live collection; NOT_FOUND. */

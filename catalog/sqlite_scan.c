@@ -1,7 +1,7 @@
 /* Scans of a whole collection: vectors, slots, changes.
  *
  * Each is one statement in one read transaction, so that a rebuild sees one state of the database.
- * Rows lie in slot order in their B-tree, so nothing is sorted. The callback runs inside the
+ * Rows lie in the order wanted in a B-tree, so nothing is sorted. The callback runs inside the
  * transaction: while it lasts, the WAL cannot start anew, so it should only copy.
  */
 #include "catalog/sqlite_internal.h"
@@ -31,14 +31,24 @@ enum err_code catalog_vectors_scan(struct catalog *c, const struct catalog_gener
     }
 }
 
+enum err_code catalog_vectors_count(
+    struct catalog *c, const struct catalog_generation *gen, size_t *ret_n, struct err *e)
+{
+    AUTO_READ struct reading r = { 0 };
+    TRY(catalog__read_begin(c, &r, e));
+    AUTO_STMT sqlite3_stmt *s = catalog__stmt(r.conn, STMT_VECTOR_COUNT);
+    catalog__bind_int(s, 1, catalog__row_id(gen->id, 0));
+    catalog__bind_int(s, 2, catalog__row_id(gen->id, SLOT_NONE));
+    return catalog__count(r.conn, s, UINT32_MAX, ret_n, e);
+}
+
 enum err_code catalog_slots_scan(struct catalog *c, const struct catalog_collection *col,
     enum err_code (*each)(void *arg, uint32_t slot, struct err *e), void *arg, struct err *e)
 {
     AUTO_READ struct reading r = { 0 };
     TRY(catalog__read_begin(c, &r, e));
     AUTO_STMT sqlite3_stmt *s = catalog__stmt(r.conn, STMT_SLOT_SCAN);
-    catalog__bind_int(s, 1, catalog__row_id(col->id, 0));
-    catalog__bind_int(s, 2, catalog__row_id(col->id, SLOT_NONE));
+    catalog__bind_int(s, 1, col->id);
     for (bool row;;) {
         TRY(catalog__step(r.conn, s, &row, e, "reading slots"));
         if (!row) return ERR_OK;

@@ -104,6 +104,11 @@ static enum err_code counters_store(struct catalog *c, struct err *e)
         TRY(catalog__run(&c->writer, s, e, "storing a collection's counters"));
     }
     if (c->seq == c->seq_stored) return ERR_OK;
+    if (!c->history_begun) {
+        AUTO_STMT sqlite3_stmt *h = catalog__stmt(&c->writer, STMT_HISTORY_BEGIN);
+        catalog__bind_int(h, 1, c->seq_stored);
+        TRY(catalog__run(&c->writer, h, e, "beginning a history"));
+    }
     AUTO_STMT sqlite3_stmt *s = catalog__stmt(&c->writer, STMT_SEQ_SET);
     catalog__bind_int(s, 1, c->seq);
     return catalog__run(&c->writer, s, e, "storing the change sequence");
@@ -121,6 +126,7 @@ enum err_code catalog_commit(struct catalog *c, struct err *e)
         catalog_rollback(c);
         return code;
     }
+    c->history_begun |= c->seq != c->seq_stored;
     c->seq_stored = c->seq;
     tx_end(c);
     return ERR_OK;

@@ -14,7 +14,8 @@ START_TEST(listed_as_created)
             .serving = { .dimensions = 4096 },
             .m = 8,
             .ef_construction = 64,
-            .ef_search = 32 };
+            .ef_search = 32,
+            .bits = 12 };
     size_t n;
     fixture_open(&f);
     ck_assert_ok(catalog_collection_create(f.c, &raw, &e), &e);
@@ -30,6 +31,7 @@ START_TEST(listed_as_created)
     ck_assert(str_is(rows[0].fields[2].path, "a.b") && rows[0].fields[2].type == FIELD_NUMBER);
     ck_assert(rows[1].modality == MODALITY_VECTOR && rows[1].metric == METRIC_L2);
     ck_assert_uint_eq(rows[1].serving.dimensions, 4096);
+    ck_assert(rows[0].bits == 24 && rows[1].bits == 12);
     ck_assert(rows[1].m == 8 && rows[1].ef_construction == 64 && rows[1].ef_search == 32);
     ck_assert(rows[1].serving.model_name.n == 0 && rows[1].serving.model_version == 0 &&
         rows[1].n_fields == 0);

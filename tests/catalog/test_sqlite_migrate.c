@@ -3,7 +3,7 @@
 
 #include "base/fileio.h"
 
-enum { RELEASED = 3 }; /* migrations that the program carries */
+enum { RELEASED = 4 }; /* migrations that the program carries */
 static const struct embedded_file end = { NULL, NULL, 0 };
 
 static struct embedded_file script(const char *name, const char *sql)
@@ -27,7 +27,7 @@ START_TEST(fresh_and_again)
     ck_assert_int_eq(fixture_query(&f,
                          "SELECT count(*) FROM schema_migrations "
                          "WHERE name IN ('0001_init.sql', '0002_learning.sql', "
-                         "'0003_train_method.sql')"),
+                         "'0003_train_method.sql', '0004_index.sql')"),
         RELEASED);
     fixture_reopen(&f);
     ck_assert_int_eq(fixture_query(&f, "SELECT count(*) FROM schema_migrations"), RELEASED);
@@ -42,13 +42,14 @@ START_TEST(next_migration_applies_once)
     struct fixture f;
     fixture_open(&f);
     const struct embedded_file files[] = { embedded_migrations_sqlite[0],
-        embedded_migrations_sqlite[1], embedded_migrations_sqlite[2],
-        script("0004_more.sql", "CREATE TABLE more (a INTEGER); INSERT INTO more VALUES (7); "),
+        embedded_migrations_sqlite[1], embedded_migrations_sqlite[2], embedded_migrations_sqlite[3],
+        script("0005_more.sql", "CREATE TABLE more (a INTEGER); INSERT INTO more VALUES (7); "),
         end };
     for (int i = 0; i < 2; i++) {
         ck_assert_ok(open_with(&f, files, &e), &e);
         ck_assert_int_eq(fixture_query(&f, "SELECT sum(a) FROM more"), 7);
-        ck_assert_int_eq(fixture_query(&f, "SELECT max(version) FROM schema_migrations"), 4);
+        ck_assert_int_eq(
+            fixture_query(&f, "SELECT max(version) FROM schema_migrations"), RELEASED + 1);
     }
     ck_assert_err(open_with(&f, embedded_migrations_sqlite, &e), ERR_UNPROCESSABLE);
     ck_assert_ptr_nonnull(strstr(e.msg, "newer"));
@@ -63,7 +64,7 @@ START_TEST(changed_checksum_is_refused)
     struct fixture f;
     fixture_open(&f);
     struct embedded_file files[] = { embedded_migrations_sqlite[0], embedded_migrations_sqlite[1],
-        embedded_migrations_sqlite[2], end };
+        embedded_migrations_sqlite[2], embedded_migrations_sqlite[3], end };
     files[0].size--;
     ck_assert_err(open_with(&f, files, &e), ERR_CORRUPT);
     ck_assert_ptr_nonnull(strstr(e.msg, "0001_init.sql"));
@@ -77,11 +78,11 @@ START_TEST(failed_migration_leaves_nothing)
     struct fixture f;
     fixture_open(&f);
     const struct embedded_file files[] = { embedded_migrations_sqlite[0],
-        embedded_migrations_sqlite[1], embedded_migrations_sqlite[2],
-        script("0004_bad.sql", "CREATE TABLE more (a INTEGER); CREATE TABLE more (b INTEGER);"),
+        embedded_migrations_sqlite[1], embedded_migrations_sqlite[2], embedded_migrations_sqlite[3],
+        script("0005_bad.sql", "CREATE TABLE more (a INTEGER); CREATE TABLE more (b INTEGER);"),
         end };
     ck_assert_err(open_with(&f, files, &e), ERR_INTERNAL);
-    ck_assert_ptr_nonnull(strstr(e.msg, "0004_bad.sql"));
+    ck_assert_ptr_nonnull(strstr(e.msg, "0005_bad.sql"));
     ck_assert_ok(open_with(&f, embedded_migrations_sqlite, &e), &e);
     ck_assert_int_eq(
         fixture_query(&f, "SELECT count(*) FROM sqlite_schema WHERE name = 'more'"), 0);
@@ -95,8 +96,8 @@ START_TEST(numbers_must_follow)
     struct fixture f;
     fixture_open(&f);
     const struct embedded_file files[] = { embedded_migrations_sqlite[0],
-        embedded_migrations_sqlite[1], embedded_migrations_sqlite[2],
-        script("0005_gap.sql", "SELECT 1"), end };
+        embedded_migrations_sqlite[1], embedded_migrations_sqlite[2], embedded_migrations_sqlite[3],
+        script("0006_gap.sql", "SELECT 1"), end };
     ck_assert_err(open_with(&f, files, &e), ERR_INTERNAL);
     fixture_close(&f);
 }
@@ -199,6 +200,7 @@ START_TEST(first_schema_keeps_its_content)
     ck_assert(n == 3 && cols[0].id == 1 && cols[1].id == 3 && cols[2].id == 4);
     ck_assert(cols[2].serving.id == 5 && cols[1].serving.dimensions == 2);
     ck_assert(cols[0].serving.state == GENERATION_SERVING && cols[0].n_fields == 1);
+    ck_assert(cols[0].bits == 24 && cols[0].serving.created_ms == 1111);
     ck_assert_ok(catalog_generations(f.c, &f.col, f.a, &gens, &n, &e), &e);
     ck_assert(n == 1 && gens[0].id == 1 && gens[0].seq == 0);
     ck_assert_ok(catalog_versions(f.c, &f.col, f.a, &versions, &n, &e), &e);
