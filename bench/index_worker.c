@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { THREADS_MAX = 64, LINE_MAX = 4096, SEARCH_GRAIN = 16 };
+enum { THREADS_MAX = 64, LINE_MAX = 4096, SEARCH_GRAIN = 16, SEARCH_NS_MIN = 150000000 };
 
 struct worker {
     const struct index_library *lib;
@@ -159,11 +159,23 @@ static void search_share(void *arg)
         }
 }
 
-static const char *search(struct worker *w, size_t ef, unsigned threads, size_t k)
+/* Every query once, by so many threads. */
+static void pass(struct worker *w, unsigned threads)
 {
     struct err e = ERR_INIT;
     struct search_share s[THREADS_MAX];
     atomic_size_t next = 0;
+    for (unsigned i = 0; i < threads; i++)
+        s[i] = (struct search_share){ .w = w, .searcher = w->searchers[i], .next = &next };
+    for (unsigned i = 1; i < threads; i++)
+        if (thread_start(&s[i].thread, "search", search_share, &s[i], &e) != ERR_OK) must(NULL);
+    search_share(&s[0]);
+    for (unsigned i = 1; i < threads; i++)
+        thread_join(&s[i].thread);
+}
+
+static const char *search(struct worker *w, size_t ef, unsigned threads, size_t k)
+{
     if (!w->index) return "index yet";
     if (threads < 1 || threads > THREADS_MAX || k < 1 || k > 10000) return "such search";
     mem_free(w->ids);
@@ -171,17 +183,16 @@ static const char *search(struct worker *w, size_t ef, unsigned threads, size_t 
     w->k = k;
     w->ef = ef;
     w->lib->set_ef(w->index, ef);
-    for (unsigned i = 0; i < threads; i++) {
+    for (unsigned i = 0; i < threads; i++)
         if (!w->searchers[i]) w->searchers[i] = w->lib->searcher_new(w->index);
-        s[i] = (struct search_share){ .w = w, .searcher = w->searchers[i], .next = &next };
-    }
-    int64_t start = time_mono_ns();
-    for (unsigned i = 1; i < threads; i++)
-        if (thread_start(&s[i].thread, "search", search_share, &s[i], &e) != ERR_OK) must(NULL);
-    search_share(&s[0]);
-    for (unsigned i = 1; i < threads; i++)
-        thread_join(&s[i].thread);
-    printf("ok %.6f\n", (double)(time_mono_ns() - start) / 1e9);
+    int64_t start = time_mono_ns(), took;
+    unsigned passes = 0;
+    do {
+        pass(w, threads);
+        passes++;
+        took = time_mono_ns() - start;
+    } while (took < SEARCH_NS_MIN);
+    printf("ok %.6f\n", (double)took / 1e9 / passes);
     return NULL;
 }
 

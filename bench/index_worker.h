@@ -7,7 +7,7 @@
  *   load BASE QUERY METRIC          -> ok N DIM QUERIES
  *   build THREADS M EFC [OPTION...] -> ok SECONDS KIB NOTE   an index of all of base, in place of the one before;
  *                                                            KIB: growth of the process's own resident memory
- *   search EF THREADS K             -> ok SECONDS            every query once
+ *   search EF THREADS K             -> ok SECONDS            every query once; the mean of several times if that is short
  *   results FILE                    -> ok                    ids that the last search found, uint32 [QUERIES, K];
  *                                                            UINT32_MAX where there are fewer
  *
