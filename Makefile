@@ -67,6 +67,9 @@ $(B)/obj/core/nn/kernels.o $(B)/obj64/core/nn/kernels.o $(B)/obj/core/nn/packed.
 ifneq ($(filter x86_64 amd64,$(ARCH)),)
 $(B)/obj/base/vecmath_avx2.o: private ISA := -mavx2 -mfma -mf16c
 $(B)/obj/base/vecmath_avx512.o: private ISA := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma -mf16c
+$(B)/obj/base/veccode_avx2.o: private ISA := -mavx2 -mfma
+$(B)/obj/base/veccode_avx512.o: private ISA := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma
+$(B)/obj/base/veccode_avx512vnni.o: private ISA := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mfma
 $(B)/obj/core/nn/kernels_avx2.o $(B)/obj64/core/nn/kernels_avx2.o: private ISA := $(LOOPS) -mavx2 -mfma
 $(B)/obj/core/nn/packed_avx2.o: private ISA := $(LOOPS) -mavx2 -mfma
 $(B)/obj/core/nn/packed_avx512.o: private ISA := $(LOOPS) -mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma
