@@ -124,6 +124,13 @@ enum err_code u64_map_reserve(struct u64_map *m, size_t n)
     return cap > m->cap ? u64_map_resize(m, cap) : ERR_OK;
 }
 
+void u64_map_shrink(struct u64_map *m)
+{
+    size_t cap;
+    if (m->cap <= CAP_MIN || m->n > m->cap / 8 || !cap_for(m->n * 2, &cap)) return;
+    (void)(cap < m->cap ? u64_map_resize(m, cap) : ERR_OK);
+}
+
 enum err_code u64_map_set(struct u64_map *m, uint64_t key, uint32_t value)
 {
     size_t at = 0;

@@ -28,6 +28,8 @@ MUST_USE enum err_code u64_map_set(struct u64_map *m, uint64_t key, uint32_t val
 bool u64_map_get(const struct u64_map *m, uint64_t key, uint32_t *ret_value);
 /** false: was not there. */
 bool u64_map_remove(struct u64_map *m, uint64_t key);
+/** Give memory back if the map is at most an eighth full; it stays as it is where there is no memory to do so. */
+void u64_map_shrink(struct u64_map *m);
 
 /* ---- bytes -> uint32_t; the map owns copies of the keys in one arena; no removal ---- */
 struct str_map;

@@ -1,4 +1,4 @@
-/* Memory: the only file that calls malloc and its kin.
+/* Memory: the only file that calls malloc, mmap for memory, and their kin.
  *
  * The failure hook is two thread-local integers, compiled in with KINDRED_CHECKED only, so that a release
  * build pays nothing for it. It fires once and disarms itself: code that undoes its work after a failure may
@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #ifdef KINDRED_CHECKED
 static _Thread_local long fail_after = -1;
@@ -121,4 +122,35 @@ char *mem_strdup(const char *s)
 void mem_free(void *p)
 {
     free(p);
+}
+
+enum { HUGE_PAGE_BYTES = 2 << 20 };
+
+void *mem_map(size_t bytes, bool huge)
+{
+    size_t align = huge ? HUGE_PAGE_BYTES : 0, room;
+    if (must_fail() || bytes == 0 || !mem_add(bytes, align, &room) || room > PTRDIFF_MAX)
+        return NULL;
+    char *p = mmap(NULL, room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED) return NULL;
+    if (!huge) return p;
+    /* What stands before the first multiple of a huge page, and what is left behind, goes back. */
+    size_t before = (align - (uintptr_t)p % align) % align;
+    size_t page = 4096, used = (bytes + page - 1) / page * page;
+    if (before) (void)munmap(p, before);
+    if (room > before + used) (void)munmap(p + before + used, room - before - used);
+    (void)madvise(p + before, used, MADV_HUGEPAGE);
+    return p + before;
+}
+
+void *mem_map_file(int fd, size_t offset, size_t bytes)
+{
+    if (must_fail() || bytes == 0 || offset > INT64_MAX) return NULL;
+    void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, (off_t)offset);
+    return p == MAP_FAILED ? NULL : p;
+}
+
+void mem_unmap(void *p, size_t bytes)
+{
+    if (p) (void)munmap(p, bytes);
 }

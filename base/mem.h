@@ -31,6 +31,14 @@ char *mem_strdup(const char *s) __attribute__((malloc));
 /** Accepts NULL. */
 void mem_free(void *p);
 
+/** Whole pages of zeros straight from the system, so that mem_unmap gives them back to it at once. Not touched: they
+ * cost nothing until they are written. `huge`: aligned to 2 MiB, and huge pages are asked for. */
+void *mem_map(size_t bytes, bool huge);
+/** A private copy of part of a file, read when it is first touched. offset: a multiple of the page size. */
+void *mem_map_file(int fd, size_t offset, size_t bytes);
+/** bytes: as given to mem_map or mem_map_file. Accepts NULL. */
+void mem_unmap(void *p, size_t bytes);
+
 /** Test hook: fail the allocation after `n` more successes (0: the next), once; negative: never.
  * The count is per thread, so a suite can drive one caller while others run. */
 void mem_fail_after(long n);

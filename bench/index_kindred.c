@@ -43,6 +43,8 @@ static bool read_options(const struct kindred_options *from, struct index_option
             level = vec_level_parse(value);
         else if (strcmp(key, "seed") == 0)
             o->seed = strtoull(value, NULL, 10);
+        else if (strcmp(key, "bits") == 0)
+            o->bits = (unsigned)strtoul(value, NULL, 10);
         else
             return false;
     }
@@ -111,7 +113,9 @@ size_t kindred_work(struct kindred *x, size_t max, struct kindred_searcher *s)
     struct err e = ERR_INIT;
     size_t n = 0;
     if (index_link(x->ix, max, (struct index_scratch *)s, &n, &e) != ERR_OK) die("link", &e);
-    /* Place of the repair that a server does in its background threads: index_maintain(). */
+    size_t looked_at;
+    if (index_maintain(x->ix, max, false, (struct index_scratch *)s, &looked_at, &e) != ERR_OK)
+        die("maintain", &e);
     return n;
 }
 
@@ -151,7 +155,7 @@ size_t kindred_search(const struct kindred *x, const struct kindred_query *q,
         .exact = q->exact,
         .allow = q->allow ? &allow : NULL };
     size_t n;
-    if (index_search(x->ix, &query, (struct index_scratch *)s, hits, &n, &e) != ERR_OK)
+    if (index_search(x->ix, &query, (struct index_scratch *)s, hits, &n, NULL, &e) != ERR_OK)
         die("search", &e);
     for (size_t i = 0; i < n; i++)
         ret_ids[i] = hits[i].id;

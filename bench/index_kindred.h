@@ -17,6 +17,7 @@ struct kindred_options {
     enum matrix_metric metric;
     /* "KEY=VALUE KEY=VALUE":
      *   simd=scalar|avx2|avx512   kernels
+     *   bits=24|12                how much of a value is kept
      *   seed=N                    level draws */
     const char *options;
 };

@@ -100,7 +100,7 @@ static enum err_code search_index(struct search_state *s, struct page *p, struct
     p->hits = arena_alloc(op->op.arena, want, sizeof *p->hits);
     if (!scratch || !p->hits) return err_set(e, ERR_NOMEM, "out of memory for a search");
     size_t n;
-    TRY(index_search(s->base.gen->index, &q, scratch, p->hits, &n, e));
+    TRY(index_search(s->base.gen->index, &q, scratch, p->hits, &n, NULL, e));
     take_roots(s, p->hits, &n);
     p->complete = n < want;
     p->n_hits = 0;

@@ -1,4 +1,4 @@
-/* Linking a node into the graph: Algorithms 1 and 4 (Malkov & Yashunin 2018).
+/* Linking a node into the graph: Algorithm 1 (Malkov & Yashunin 2018).
  *
  * In this order, so that whoever meets the new node always finds it whole:
  *   1. search every layer from the top and choose its neighbours, nothing
@@ -15,14 +15,10 @@
  * A node above the top layer holds entry_lock throughout, so that the top grows
  * one node at a time (one in m^level nodes does that).
  *
- * The graph is built by L2 distance, whatever it is searched by. For cosine
- * that is the same order, but 1 - dot of two vectors that nearly agree is
- * rounding noise, and lists chosen by noise fall apart into islands; the L2
- * distance of near vectors is exact. INDEX_DOT: by L2 alone it is hard to climb
- * to the long vectors, which are the answers (recall 0.68 on lengths of 1/20 to
- * 20); by the product alone the long ones are in every list and half of the
- * nodes cannot be reached. So each list is shared: one half chosen by L2, then
- * the other by the product (recall above 0.95, all but a few reached).
+ * The graph is built by L2 distance, whatever it is searched by: for cosine that is the same order.
+ *
+ * Tombstones are walked through but never chosen: the repair that takes one out must know that no list gets
+ * a new link to it (repair.c).
  *
  * Equal vectors: Algorithm 4 degenerates on them: lists fill up with equals
  * that all point at each other and nothing leads out, or in. So a node whose
@@ -36,171 +32,112 @@
 #include "base/mem.h"
 #include "base/rng.h"
 
-unsigned hnsw__level(const struct index *ix, uint32_t node)
+unsigned hnsw__level(const struct index *ix, uint64_t id)
 {
     struct rng r;
-    rng_init(&r, ix->o.seed ^ (uint64_t)node * UINT64_C(0x9e3779b97f4a7c15));
+    rng_init(&r, ix->o.seed ^ id * UINT64_C(0x9e3779b97f4a7c15));
     double level = -log(1.0 - rng_unit(&r)) * ix->level_scale;
     return level < LEVEL_MAX ? (unsigned)level : LEVEL_MAX;
 }
 
-static struct mutex *node_lock(struct index *ix, uint32_t node)
-{
-    return &ix->node_locks[node & (NODE_LOCKS - 1)];
-}
-
-/** Is the candidate nearer to a chosen node than to the one that the list is for? */
-static bool is_shadowed(const struct index *ix, enum metric_kind metric, uint64_t candidate,
-    const uint32_t *chosen, size_t n)
-{
-    const float *q = index__row(ix, key_node(candidate));
-    float distance = key_distance(candidate);
-    for (size_t i = 0; i < n; i += 4) {
-        const float *rows[4];
-        float d[4];
-        for (size_t j = 0; j < 4; j++)
-            rows[j] = index__row(ix, chosen[i + j < n ? i + j : i]);
-        index__distance4(ix, metric, q, rows, d);
-        for (size_t j = 0; j < 4; j++)
-            if (d[j] < distance) return true;
-    }
-    return false;
-}
-
-/** Algorithm 4 without extension: of the n candidates (ascending keys) those that lead in different
- * directions are added to the `have` nodes of another metric in list, up to `max` in all. */
-static size_t choose(const struct index *ix, enum metric_kind metric, const uint64_t *cands,
-    size_t n, uint32_t *list, size_t have, size_t max)
-{
-    size_t chosen = have;
-    for (size_t i = 0; i < n && chosen < max; i++) {
-        bool known = false;
-        for (size_t j = 0; j < have; j++)
-            known |= list[j] == key_node(cands[i]);
-        if (known || is_shadowed(ix, metric, cands[i], list + have, chosen - have)) continue;
-        list[chosen++] = key_node(cands[i]);
-    }
-    return chosen;
-}
-
-/** What a list of `max` may hold after the pass-th metric has chosen. */
-static size_t share(const struct index *ix, size_t max, size_t pass)
-{
-    return max * (pass + 1) / ix->n_link_metrics;
-}
-
-static void sort_keys(uint64_t *v, size_t n)
-{
-    for (size_t i = 1; i < n; i++) {
-        uint64_t x = v[i];
-        size_t j = i;
-        for (; j > 0 && v[j - 1] > x; j--)
-            v[j] = v[j - 1];
-        v[j] = x;
-    }
-}
-
-/** A full list takes the best of what it has and the new node. Under the node's lock. */
-static void shrink_list(struct index *ix, uint32_t node, _Atomic uint32_t *links, size_t max,
-    uint32_t newcomer, struct index_scratch *s)
-{
-    uint32_t kept[LINKS_MAX];
-    uint64_t pool[LINKS_MAX + 1];
-    size_t n_kept = 0;
-    for (size_t i = 0; i < max; i++)
-        s->batch[i] = atomic_load_explicit(&links[i], memory_order_relaxed);
-    s->batch[max] = newcomer;
-    for (size_t pass = 0; pass < ix->n_link_metrics; pass++) {
-        enum metric_kind metric = ix->link_metrics[pass];
-        index__distances(ix, metric, index__row(ix, node), s->batch, max + 1, s->batch_distance);
-        for (size_t i = 0; i <= max; i++)
-            pool[i] = key_make(s->batch_distance[i], s->batch[i]);
-        sort_keys(pool, max + 1);
-        n_kept = choose(ix, metric, pool, max + 1, kept, n_kept, share(ix, max, pass));
-    }
-    for (size_t i = 0; i < max; i++)
-        atomic_store_explicit(&links[i], i < n_kept ? kept[i] : NODE_NONE, memory_order_release);
-}
-
+/** The list of `from` gets the newcomer; a full one takes the best of what it has and the newcomer. */
 static void add_link(
     struct index *ix, uint32_t from, uint32_t newcomer, unsigned layer, struct index_scratch *s)
 {
-    AUTO_LOCK(node_lock(ix, from));
+    uint32_t kept[LINKS_MAX];
+    AUTO_LOCK(index__node_lock(ix, from));
     _Atomic uint32_t *links = index__links(ix, from, layer);
     size_t max = index__max_links(ix, layer), n = 0;
-    while (n < max && atomic_load_explicit(&links[n], memory_order_relaxed) != NODE_NONE)
-        n++;
-    if (n < max)
+    for (; n < max; n++) {
+        s->batch[n] = atomic_load_explicit(&links[n], memory_order_relaxed);
+        if (s->batch[n] == NODE_NONE) break;
+        if (s->batch[n] == newcomer)
+            return; /* known since it was linked before (hnsw__reconnect) */
+        codes__prefetch(ix, s->batch[n]);
+    }
+    if (n < max) {
         atomic_store_explicit(&links[n], newcomer, memory_order_release);
-    else
-        shrink_list(ix, from, links, max, newcomer, s);
+        return;
+    }
+    s->batch[n++] = newcomer;
+    n = hnsw__choose_from_batch(ix, from, n, max, s, kept);
+    hnsw__store_list(links, max, kept, n);
 }
 
-/** A node of the graph with the very same vector among those found, or NODE_NONE. */
-static uint32_t find_twin(const struct index *ix, const float *row, const struct key_heap *found)
+/** A live node of the graph with the very same vector among the n ascending keys, or NODE_NONE. */
+static uint32_t find_twin(const struct index *ix, uint32_t node, const struct key_heap *found)
 {
-    const float *const rows[4] = { row, row, row, row };
-    float self[4];
-    index__distance4(ix, ix->link_metrics[0], row, rows, self);
-    uint64_t least = key_make(self[0], 0), most = key_make(self[0], NODE_NONE);
-    for (size_t i = 0; i < found->n; i++) {
-        if (found->v[i] < least || found->v[i] > most) continue;
-        const float *other = index__row(ix, key_node(found->v[i]));
-        if (memcmp(row, other, ix->o.dim * sizeof *row) == 0) return key_node(found->v[i]);
+    const struct row_head *h = row__head(index__row(ix, node));
+    float near = 1e-5f * fabsf(h->norm) + h->scale * h->scale; /* beyond rounding of an exact 0 */
+    for (size_t i = 0; i < found->n && key_distance(found->v[i]) <= near; i++) {
+        uint32_t other = key_node(found->v[i]);
+        if (other != node && index__same_row(ix, node, other) &&
+            index__is_live(index__meta(ix, other)))
+            return other;
     }
     return NODE_NONE;
 }
 
+/** Hang a node, with all that hangs on it, on `of`. */
 static void add_twin(struct index *ix, uint32_t of, uint32_t node)
 {
-    struct node_meta *m = index__meta(ix, node), *head = index__meta(ix, of);
-    m->is_twin = true;
-    AUTO_LOCK(node_lock(ix, of));
+    struct node_meta *m = index__meta(ix, node), *head = index__meta(ix, of), *last = m;
+    for (uint32_t t; (t = atomic_load_explicit(&last->twin, memory_order_relaxed)) != NODE_NONE;)
+        last = index__meta(ix, t);
+    atomic_store_explicit(&m->is_twin, true, memory_order_relaxed);
+    AUTO_LOCK(index__node_lock(ix, of));
     uint32_t next = atomic_load_explicit(&head->twin, memory_order_relaxed);
-    atomic_store_explicit(&m->twin, next, memory_order_relaxed);
+    atomic_store_explicit(&last->twin, next, memory_order_release);
     atomic_store_explicit(&head->twin, node, memory_order_release);
 }
 
-/** Step 1: s->chosen of layers 0…min(level, top), or the twin if there is one. */
+/** Of the found (ascending) only what `node` may be linked to: live nodes; where there are none, tombstones that the
+ * running repair does not take out. */
+static void drop_tombstones(const struct index *ix, uint32_t node, struct key_heap *found)
+{
+    size_t n = 0, n_live = 0;
+    for (size_t i = 0; i < found->n; i++)
+        n_live += key_node(found->v[i]) != node &&
+            !(index__state(index__meta(ix, key_node(found->v[i]))) & NODE_DELETED);
+    unsigned mask = n_live ? NODE_DELETED : NODE_DYING;
+    for (size_t i = 0; i < found->n; i++) {
+        uint32_t to = key_node(found->v[i]);
+        if (to != node && !(index__state(index__meta(ix, to)) & mask)) found->v[n++] = found->v[i];
+    }
+    found->n = n;
+}
+
+/** Step 1: s->chosen of layers 0…min(level, top), or the twin if there is one. BUSY, without a message: all around is
+ * being taken out. */
 static enum err_code find_neighbours(const struct index *ix, uint32_t node, unsigned level,
     uint64_t entry, struct index_scratch *s, uint32_t *ret_twin, struct err *e)
 {
     unsigned top = (unsigned)(entry >> 32) < level ? (unsigned)(entry >> 32) : level;
     for (unsigned l = 0; l <= top; l++)
         s->n_chosen[l] = 0;
+    if (scratch__query(ix, s) != ERR_OK) return err_set(e, ERR_NOMEM, "out of memory for linking");
+    codes__prepare_node(ix, node, &s->query);
     for (size_t pass = 0; pass < ix->n_link_metrics; pass++) {
-        struct layer_search ls = { .query = index__row(ix, node),
+        struct layer_search ls = { .query = &s->query,
             .metric = ix->link_metrics[pass],
             .layer = top,
-            .ef = ix->o.ef_construction };
+            .ef = ix->o.ef_construction,
+            .radius = -INFINITY };
         uint64_t nearest = hnsw__descend(ix, &ls, entry, s);
         for (unsigned l = top + 1; l-- > 0;) {
             ls.layer = l;
             TRY(hnsw__search_layer(ix, &ls, nearest, s, e));
             key_heap__sort_max(&s->found);
-            if (pass == 0) *ret_twin = find_twin(ix, ls.query, &s->found);
-            if (*ret_twin != NODE_NONE) return ERR_OK;
-            s->n_chosen[l] = choose(ix, ls.metric, s->found.v, s->found.n, s->chosen[l],
-                s->n_chosen[l], share(ix, ix->o.m, pass));
             nearest = s->found.v[0];
+            codes__refine(ix, ls.metric, ls.query, s->found.v, s->found.n);
+            if (pass == 0) *ret_twin = find_twin(ix, node, &s->found);
+            if (*ret_twin != NODE_NONE) return ERR_OK;
+            drop_tombstones(ix, node, &s->found);
+            if (l == 0 && s->found.n == 0) return ERR_BUSY;
+            s->n_chosen[l] = hnsw__choose(ix, ls.metric, s->found.v, s->found.n, s->chosen[l],
+                s->n_chosen[l], hnsw__share(ix, ix->o.m, pass));
         }
     }
-    return ERR_OK;
-}
-
-/** Empty lists for layers 1…level. */
-static enum err_code make_upper(struct index *ix, uint32_t node, unsigned level, struct err *e)
-{
-    _Atomic uint32_t *lists = NULL;
-    if (level > 0) {
-        lists = mem_alloc(level * ix->o.m, sizeof *lists);
-        if (!lists) return err_set(e, ERR_NOMEM, "out of memory for the index");
-        for (size_t i = 0; i < level * ix->o.m; i++)
-            atomic_init(&lists[i], NODE_NONE);
-        atomic_fetch_add(&ix->upper_bytes, level * ix->o.m * sizeof *lists);
-    }
-    *index__upper(ix, node) = lists;
-    index__meta(ix, node)->level = (uint8_t)level;
     return ERR_OK;
 }
 
@@ -217,25 +154,28 @@ static enum err_code link_from(struct index *ix, uint32_t node, unsigned level, 
             return ERR_OK;
         }
     }
-    TRY(make_upper(ix, node, level, e));
+    struct node_meta *m = index__meta(ix, node);
+    if (level > 0) TRY(upper__take(ix, level, &m->upper, e));
+    m->level = (uint8_t)level;
 
     unsigned n_layers = first ? 0 : (entry >> 32 < level ? (unsigned)(entry >> 32) : level) + 1;
-    for (unsigned l = 0; l < n_layers; l++) {
-        _Atomic uint32_t *links = index__links(ix, node, l);
-        for (size_t i = 0; i < s->n_chosen[l]; i++)
-            atomic_store_explicit(&links[i], s->chosen[l][i], memory_order_release);
-    }
+    for (unsigned l = 0; l < n_layers; l++)
+        hnsw__store_list(
+            index__links(ix, node, l), index__max_links(ix, l), s->chosen[l], s->n_chosen[l]);
     for (unsigned l = 0; l < n_layers; l++)
         for (size_t i = 0; i < s->n_chosen[l]; i++)
             add_link(ix, s->chosen[l][i], node, l, s);
     if (first || level > entry >> 32)
         atomic_store_explicit(&ix->entry, (uint64_t)level << 32 | node, memory_order_release);
+    atomic_fetch_add(&ix->in_graph, 1);
     return ERR_OK;
 }
 
 enum err_code hnsw__link(struct index *ix, uint32_t node, struct index_scratch *s, struct err *e)
 {
-    unsigned level = hnsw__level(ix, node);
+    struct node_meta *m = index__meta(ix, node);
+    unsigned level = hnsw__level(ix, m->id);
+    if (atomic_load(&m->twin) != NODE_NONE) repair__filter_twins(ix, m);
     uint64_t entry = atomic_load_explicit(&ix->entry, memory_order_acquire);
     if (entry != ENTRY_NONE && level <= entry >> 32) return link_from(ix, node, level, entry, s, e);
 
@@ -246,19 +186,63 @@ enum err_code hnsw__link(struct index *ix, uint32_t node, struct index_scratch *
     return code;
 }
 
+enum err_code hnsw__reconnect(
+    struct index *ix, uint32_t node, struct index_scratch *s, struct err *e)
+{
+    uint64_t entry = atomic_load_explicit(&ix->entry, memory_order_acquire);
+    uint32_t twin = NODE_NONE;
+    if (entry == ENTRY_NONE || (uint32_t)entry == node) return ERR_OK;
+    enum err_code code = find_neighbours(ix, node, 0, entry, s, &twin, e);
+    if (code == ERR_BUSY) return ERR_OK; /* all around is dying: nothing to be had */
+    TRY(code);
+    if (twin != NODE_NONE) s->chosen[0][s->n_chosen[0]++] = twin;
+    size_t n = s->n_chosen[0];
+    mutex_lock(index__node_lock(ix, node));
+    _Atomic uint32_t *links = index__links(ix, node, 0);
+    bool empty = atomic_load_explicit(&links[0], memory_order_relaxed) == NODE_NONE;
+    if (empty) hnsw__store_list(links, ix->m0, s->chosen[0], n);
+    mutex_unlock(index__node_lock(ix, node));
+    for (size_t i = 0; empty && i < n; i++)
+        add_link(ix, s->chosen[0][i], node, 0, s);
+    return ERR_OK;
+}
+
+/** While the index is young: codes__recentre, by one of the threads that link. A snapshot that is being written is
+ * inside for long: then at a later link. */
+static void mind_centre(struct index *ix)
+{
+    if (!codes__wants_centre(ix) || !mutex_trylock(&ix->repair.lock)) return;
+    if (codes__wants_centre(ix)) {
+        epoch__close(ix);
+        codes__recentre(ix);
+        epoch__open(ix);
+    }
+    mutex_unlock(&ix->repair.lock);
+}
+
 enum err_code index_link(
     struct index *ix, size_t max, struct index_scratch *s, size_t *ret_linked, struct err *e)
 {
     size_t n = 0;
-    for (uint32_t node; n < max && store__claim(ix, &node); n++) {
-        enum err_code code = hnsw__link(ix, node, s, e);
-        if (code != ERR_OK) {
-            store__unclaim(ix, node);
-            if (n == 0) return code;
-            break; /* what was linked is reported now, the failure by the next call */
+    enum err_code code = ERR_OK;
+    mind_centre(ix);
+    while (n < max && code == ERR_OK) {
+        uint32_t node;
+        uint64_t at;
+        unsigned token = epoch__enter(ix, s);
+        bool claimed = tail__claim(ix, &node, &at);
+        if (claimed) {
+            code = hnsw__link(ix, node, s, e);
+            if (code == ERR_OK)
+                tail__linked(ix, node);
+            else
+                tail__unclaim(ix, node, at);
         }
-        store__linked(ix, node);
+        epoch__leave(ix, s, token);
+        if (!claimed || code != ERR_OK) break;
+        n++;
     }
-    *ret_linked = n;
+    if (n == 0 && code != ERR_OK && code != ERR_BUSY) return code;
+    *ret_linked = n; /* what was linked is reported now, a failure by the next call */
     return ERR_OK;
 }

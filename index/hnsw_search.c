@@ -5,58 +5,41 @@
  * then sees some old and some new links, or one twice, which costs a little
  * recall at worst; the visited marks take care of the rest. An entry is loaded
  * with acquire and was stored with release by a thread that knew the node, so
- * vector, id and lists behind a node number are always there.
+ * row, id and lists behind a node number are always there; the caller is inside (epoch.c), so they stay.
  *
  * Where it differs from the paper:
+ * - Nodes are compared by their codes; what comes of it is scored exactly by the caller.
  * - Results and traversal are two things. Tombstones and nodes that the filter
  *   turns down lead on but are not results, and the walk goes on until there
  *   are ef results nearer than every candidate.
+ * - Two hops, for filters that few pass: a neighbour that is turned down is not compared; its own neighbours
+ *   stand in for it, as far as they are allowed. So the walk stays among allowed nodes, though few of a node's links
+ *   lead to such.
  * - A node found stands for its twins too: nodes with the very same vector that
  *   have no links of their own.
- * - Distances are computed four at a time, the rows of the next four being
- *   fetched meanwhile.
- * - It gives up when it has computed more distances than an exact scan would
+ * - Rows are fetched some steps ahead of being compared, four at a time.
+ * - Range search: what lies within a radius is walked through to its end, whatever ef is, and kept beside the ef
+ *   nearest, which find the way there.
+ * - It gives up when it has computed more estimates than an exact scan would
  *   cost; the caller then scans.
+ *
+ * Source of the two hops: Patel et al. 2024, "ACORN", its variant without a denser graph.
  */
 #include "index/index_internal.h"
 
 #include <math.h>
 
-enum {
-    CACHE_LINE = 64,
-    PREFETCH_BYTES = 1024, /* of a row; what follows is left to the hardware */
-};
+enum { CACHE_LINE = 64 };
 
-static inline void prefetch_row(const struct index *ix, uint32_t node)
+static inline bool visit_first(struct index_scratch *s, uint32_t node)
 {
-    const char *p = (const char *)index__row(ix, node);
-    size_t bytes = ix->row_floats * sizeof(float);
-    if (bytes > PREFETCH_BYTES) bytes = PREFETCH_BYTES;
-    for (size_t at = 0; at < bytes; at += CACHE_LINE)
-        __builtin_prefetch(p + at);
+    /* Nodes that came after the traversal began are left out: they are in the tail that is scanned anyway. */
+    if (node >= s->visited_cap || s->visited[node] == s->epoch) return false;
+    s->visited[node] = s->epoch;
+    return true;
 }
 
-void index__distances(const struct index *ix, enum metric_kind metric, const float *q,
-    const uint32_t *nodes, size_t n, float *ret)
-{
-    for (size_t i = 0; i < n && i < 4; i++)
-        prefetch_row(ix, nodes[i]);
-    for (size_t i = 0; i < n; i += 4) {
-        const float *rows[4];
-        float d[4];
-        size_t k = n - i < 4 ? n - i : 4;
-        for (size_t j = i + 4; j < n && j < i + 8; j++)
-            prefetch_row(ix, nodes[j]);
-        for (size_t j = 0; j < 4; j++)
-            rows[j] = index__row(ix, nodes[i + (j < k ? j : 0)]);
-        index__distance4(ix, metric, q, rows, d);
-        for (size_t j = 0; j < k; j++)
-            ret[i + j] = d[j];
-    }
-}
-
-/** The links of a node that have not been visited, marked and put into s->batch. Nodes that came
- * after the traversal began are left out: they are in the tail that is scanned anyway. */
+/** The links of a node that have not been visited, marked and put into s->batch. */
 static size_t gather(const struct index *ix, uint32_t node, unsigned layer, struct index_scratch *s)
 {
     const _Atomic uint32_t *links = index__links(ix, node, layer);
@@ -64,9 +47,51 @@ static size_t gather(const struct index *ix, uint32_t node, unsigned layer, stru
     for (size_t i = 0; i < max; i++) {
         uint32_t to = atomic_load_explicit(&links[i], memory_order_acquire);
         if (to == NODE_NONE) break;
-        if (to >= s->visited_cap || s->visited[to] == s->epoch) continue;
-        s->visited[to] = s->epoch;
-        s->batch[n++] = to;
+        if (visit_first(s, to)) s->batch[n++] = to;
+    }
+    return n;
+}
+
+static inline bool is_allowed(const struct index *ix, const struct layer_search *ls, uint32_t node)
+{
+    return index__allows(ls->allow, index__meta(ix, node)->id);
+}
+
+/** Allowed neighbours, and those of neighbours that are not; as gather, layer 0. */
+static size_t gather_two_hops(
+    const struct index *ix, const struct layer_search *ls, uint32_t node, struct index_scratch *s)
+{
+    const _Atomic uint32_t *links = index__links(ix, node, 0);
+    uint32_t bridges[LINKS_MAX];
+    size_t n = 0, n_bridges = 0;
+    for (size_t i = 0; i < ix->m0; i++) {
+        uint32_t to = atomic_load_explicit(&links[i], memory_order_acquire);
+        if (to == NODE_NONE) break;
+        __builtin_prefetch(index__meta(ix, to));
+    }
+    for (size_t i = 0; i < ix->m0; i++) {
+        uint32_t to = atomic_load_explicit(&links[i], memory_order_acquire);
+        if (to == NODE_NONE) break;
+        if (!visit_first(s, to)) continue;
+        if (is_allowed(ix, ls, to)) {
+            s->batch[n++] = to;
+            continue;
+        }
+        const char *there = (const char *)index__links(ix, to, 0);
+        __builtin_prefetch(there);
+        __builtin_prefetch(there + CACHE_LINE);
+        bridges[n_bridges++] = to;
+    }
+    for (size_t b = 0; b < n_bridges && n < ix->m0; b++) {
+        const _Atomic uint32_t *further = index__links(ix, bridges[b], 0);
+        for (size_t i = 0; i < ix->m0 && n < LINKS_MAX; i++) {
+            uint32_t to = atomic_load_explicit(&further[i], memory_order_acquire);
+            if (to == NODE_NONE) break;
+            if (to >= s->visited_cap || s->visited[to] == s->epoch || !is_allowed(ix, ls, to))
+                continue;
+            s->visited[to] = s->epoch;
+            s->batch[n++] = to;
+        }
     }
     return n;
 }
@@ -76,7 +101,7 @@ uint64_t hnsw__descend(
 {
     uint32_t at = (uint32_t)entry;
     float best;
-    index__distances(ix, ls->metric, ls->query, &at, 1, &best);
+    codes__estimate(ix, ls->metric, ls->query, &at, 1, &best);
     for (unsigned l = (unsigned)(entry >> 32); l > ls->layer; l--) {
         for (bool moved = true; moved;) {
             const _Atomic uint32_t *links = index__links(ix, at, l);
@@ -85,10 +110,12 @@ uint64_t hnsw__descend(
                 s->batch[n] = atomic_load_explicit(&links[n], memory_order_acquire);
                 if (s->batch[n] == NODE_NONE) break;
             }
-            index__distances(ix, ls->metric, ls->query, s->batch, n, s->batch_distance);
+            codes__estimate(ix, ls->metric, ls->query, s->batch, n, s->batch_distance);
+            s->report.estimated += n;
             moved = false;
             for (size_t i = 0; i < n; i++) {
-                if (s->batch_distance[i] >= best) continue;
+                if (!(s->batch_distance[i] < best))
+                    continue; /* no loop, whatever damaged rows say */
                 best = s->batch_distance[i];
                 at = s->batch[i];
                 moved = true;
@@ -104,13 +131,24 @@ static bool is_result(const struct index *ix, const struct layer_search *ls, uin
     return index__is_live(m) && (!ls->allow || index__allows(ls->allow, m->id));
 }
 
-/** Into s->found, which has room for ef. */
-static inline void keep(const struct layer_search *ls, uint64_t key, struct key_heap *found)
+/** Into s->found, which has room for ef; what falls out of it but is within the radius into s->within. */
+static inline void keep(const struct layer_search *ls, uint64_t key, struct index_scratch *s)
 {
-    if (found->n < ls->ef)
+    struct key_heap *found = &s->found, *within = &s->within;
+    if (found->n < ls->ef) {
         key_heap__push_max(found, key);
-    else if (key < found->v[0])
+        return;
+    }
+    if (key < found->v[0]) {
+        uint64_t worst = found->v[0];
         key_heap__replace_max(found, key);
+        key = worst;
+    }
+    if (key_distance(key) > ls->radius) return;
+    if (within->n < ls->n_within)
+        key_heap__push_max(within, key);
+    else if (within->n && key < within->v[0])
+        key_heap__replace_max(within, key);
 }
 
 /** A node nearer than the worst result: a result itself, or not; and its twins. */
@@ -118,20 +156,32 @@ static void offer(const struct index *ix, const struct layer_search *ls, float d
     uint32_t node, struct index_scratch *s)
 {
     if (!ls->live_only) {
-        keep(ls, key_make(distance, node), &s->found);
+        keep(ls, key_make(distance, node), s);
         return;
     }
     size_t taken = 0; /* more than ef equals add nothing */
     for (uint32_t t = node; t != NODE_NONE && taken < ls->ef;) {
         if (is_result(ix, ls, t)) {
-            keep(ls, key_make(distance, t), &s->found);
+            keep(ls, key_make(distance, t), s);
             taken++;
         }
         t = atomic_load_explicit(&index__meta(ix, t)->twin, memory_order_acquire);
     }
 }
 
-/** Distances to the gathered nodes; the promising ones become candidates. */
+/** Can a vector at this estimate still be a result, or lead to one? */
+static inline bool is_of_use(const struct layer_search *ls, const struct index_scratch *s, float d)
+{
+    return s->found.n < ls->ef || d < key_distance(s->found.v[0]) || d <= ls->radius;
+}
+
+/** Is the nearest candidate so far away that the walk is at its end? */
+static inline bool is_beyond(const struct layer_search *ls, const struct index_scratch *s, float d)
+{
+    return s->found.n == ls->ef && d > key_distance(s->found.v[0]) && d > ls->radius;
+}
+
+/** Estimates of the gathered nodes; the promising ones become candidates. */
 static enum err_code visit(
     const struct index *ix, const struct layer_search *ls, size_t n, struct index_scratch *s)
 {
@@ -140,44 +190,54 @@ static enum err_code visit(
         __builtin_prefetch(links);
         __builtin_prefetch(links + CACHE_LINE);
     }
-    index__distances(ix, ls->metric, ls->query, s->batch, n, s->batch_distance);
+    codes__estimate(ix, ls->metric, ls->query, s->batch, n, s->batch_distance);
     TRY(key_heap__reserve(&s->cands, s->cands.n + n));
     for (size_t i = 0; i < n; i++) {
         float d = s->batch_distance[i];
-        if (s->found.n == ls->ef && d >= key_distance(s->found.v[0])) continue;
+        if (!is_of_use(ls, s, d)) continue;
         key_heap__push_min(&s->cands, key_make(d, s->batch[i]));
         offer(ix, ls, d, s->batch[i], s);
     }
     return ERR_OK;
 }
 
-enum err_code hnsw__search_layer(const struct index *ix, const struct layer_search *ls,
-    uint64_t start, struct index_scratch *s, struct err *e)
+static enum err_code begin(const struct index *ix, const struct layer_search *ls, uint64_t start,
+    struct index_scratch *s, struct err *e)
 {
     if (scratch__begin(s, atomic_load_explicit(&ix->n_nodes, memory_order_acquire)) != ERR_OK ||
         key_heap__reserve(&s->found, ls->ef) != ERR_OK ||
-        key_heap__reserve(&s->cands, ls->ef) != ERR_OK)
+        key_heap__reserve(&s->cands, ls->ef) != ERR_OK ||
+        key_heap__reserve(&s->within, ls->n_within) != ERR_OK)
         return err_set(e, ERR_NOMEM, "out of memory for a search");
     s->found.n = 0;
+    s->within.n = 0;
     s->cands.n = 0;
-    s->visited[key_node(start)] = s->epoch;
+    (void)visit_first(s, key_node(start));
     key_heap__push_min(&s->cands, start);
     offer(ix, ls, key_distance(start), key_node(start), s);
+    return ERR_OK;
+}
 
+enum err_code hnsw__search_layer(const struct index *ix, const struct layer_search *ls,
+    uint64_t start, struct index_scratch *s, struct err *e)
+{
+    TRY(begin(ix, ls, start, s, e));
     size_t computed = 0, look_at_clock = DEADLINE_STRIDE;
     while (s->cands.n > 0) {
         uint64_t next = key_heap__pop_min(&s->cands);
-        if (s->found.n == ls->ef && key_distance(next) > key_distance(s->found.v[0])) break;
-        size_t n = gather(ix, key_node(next), ls->layer, s);
+        if (is_beyond(ls, s, key_distance(next))) break;
+        size_t n = ls->two_hop ? gather_two_hops(ix, ls, key_node(next), s)
+                               : gather(ix, key_node(next), ls->layer, s);
         if (visit(ix, ls, n, s) != ERR_OK)
             return err_set(e, ERR_NOMEM, "out of memory for a search");
         computed += n;
-        if (ls->max_distances && computed > ls->max_distances) return ERR_LIMIT;
+        if (ls->max_estimates && computed > ls->max_estimates) return ERR_LIMIT;
         if (ls->deadline_ns && computed >= look_at_clock) {
             if (time_mono_ns() > ls->deadline_ns)
                 return err_set(e, ERR_TIMEOUT, "the search did not finish in time");
             look_at_clock = computed + DEADLINE_STRIDE;
         }
     }
+    s->report.estimated += computed;
     return ERR_OK;
 }

@@ -1,15 +1,15 @@
 /* Life of an index, puts and deletes: all that goes through the id map.
  *
- * A put does its work under ids_lock in one piece: node, vector, publication,
- * map, tombstone of the old node. So nodes are published in the order of their
- * numbers, and the newest node of an id is the one with the highest number,
- * which searches rely on. What is held that long is a copy of one row.
+ * A put takes a place under ids_lock, writes the row without it, which is most of the work, and publishes under
+ * ids_lock in one piece: state, map, place in the tail, tombstone of the old node. The old node is turned down only after
+ * the new one was published, which searches rely on.
  */
 #include "index/index_internal.h"
 
 #include <math.h>
 
 #include "base/mem.h"
+#include "base/rng.h"
 
 static enum err_code check_options(const struct index_options *o, struct err *e)
 {
@@ -26,6 +26,8 @@ static enum err_code check_options(const struct index_options *o, struct err *e)
     if (o->ef_search < 1 || o->ef_search > INDEX_EF_MAX)
         return err_set_field(
             e, ERR_INVALID, "/ef_search", "ef_search must be between 1 and %d", INDEX_EF_MAX);
+    if (o->bits != 24 && o->bits != 12)
+        return err_set_field(e, ERR_INVALID, "/bits", "bits must be 24 or 12");
     return ERR_OK;
 }
 
@@ -37,20 +39,55 @@ static size_t round_up(size_t n, size_t to)
 /** Offsets within a block; see index_internal.h. */
 static void lay_out(struct index *ix)
 {
-    enum { BLOCK_BYTES_MAX = 16 << 20, SHIFT_MAX = 12 };
-    ix->row_floats = round_up(ix->o.dim, 16);
+    enum { BLOCK_BYTES_MAX = 16 << 20, SHIFT_MAX = 13 };
+    size_t dim = ix->o.dim;
+    ix->value_unit = ix->o.bits == 24 ? 65536.0f : 16.0f;
+    ix->row_bytes = round_up(sizeof(struct row_head) + dim, 16);
+    ix->low_bytes = round_up(ix->o.bits == 24 ? 2 * dim : (dim + 1) / 2, 16);
     ix->m0 = 2 * ix->o.m;
-    size_t node_bytes = (ix->row_floats + ix->m0) * 4 + sizeof(struct node_meta) + sizeof(void *);
+    size_t node_bytes = ix->row_bytes + ix->low_bytes + ix->m0 * 4 + sizeof(struct node_meta);
     ix->block_shift = SHIFT_MAX;
     while (node_bytes << ix->block_shift > BLOCK_BYTES_MAX)
         ix->block_shift--;
 
     size_t nodes = (size_t)1 << ix->block_shift;
     ix->block_mask = (uint32_t)nodes - 1;
-    ix->links_offset = nodes * ix->row_floats * sizeof(float);
+    ix->low_offset = round_up(nodes * ix->row_bytes, 64);
+    ix->links_offset = round_up(ix->low_offset + nodes * ix->low_bytes, 64);
     ix->meta_offset = round_up(ix->links_offset + nodes * ix->m0 * sizeof(uint32_t), 64);
-    ix->upper_offset = ix->meta_offset + nodes * sizeof(struct node_meta);
-    ix->block_bytes = ix->upper_offset + nodes * sizeof(void *);
+    ix->block_bytes = round_up(ix->meta_offset + nodes * sizeof(struct node_meta), 4096);
+}
+
+size_t index_bytes_for(const struct index_options *o, size_t n)
+{
+    struct index ix = { .o = *o };
+    lay_out(&ix);
+    size_t map = 16;
+    while (map * 7 / 10 < n)
+        map *= 2;
+    double node = (double)(ix.row_bytes + ix.low_bytes + ix.m0 * 4 + sizeof(struct node_meta)) +
+        4.0 * (double)o->m / (double)(o->m - 1);
+    return (size_t)((double)n * node) + map * 13;
+}
+
+static void make_signs(struct index *ix)
+{
+    struct rng r;
+    rng_init(&r, ix->o.seed ^ UINT64_C(0x726f746174696f6e));
+    for (size_t i = 0; i < ROTATION_ROUNDS * ix->o.dim; i++)
+        ix->signs[i] = rng_below(&r, 2) ? 1.0f : -1.0f;
+}
+
+static void init_locks(struct index *ix)
+{
+    rwlock_init(&ix->ids_lock, RANK_INDEX);
+    mutex_init(&ix->entry_lock, RANK_INDEX_ENTRY);
+    mutex_init(&ix->epoch.gate, RANK_INDEX_GATE);
+    mutex_init(&ix->repair.lock, RANK_INDEX_REPAIR);
+    mutex_init(&ix->upper.lock, RANK_INDEX_TAIL);
+    mutex_init(&ix->curve_lock, RANK_INDEX_TAIL);
+    for (size_t i = 0; i < NODE_LOCKS; i++)
+        mutex_init(&ix->node_locks[i], RANK_INDEX_NODE);
 }
 
 enum err_code index_new(const struct index_options *o, struct index **ret_ix, struct err *e)
@@ -61,16 +98,27 @@ enum err_code index_new(const struct index_options *o, struct index **ret_ix, st
     memset(ix, 0, sizeof *ix);
     ix->o = *o;
     if (!ix->o.kernels) ix->o.kernels = vec_select(VEC_BEST);
+    ix->codes = code_select(ix->o.kernels->level);
     ix->link_metrics[ix->n_link_metrics++] = INDEX_L2;
     if (o->metric == INDEX_DOT) ix->link_metrics[ix->n_link_metrics++] = INDEX_DOT;
+    ix->by_value = o->dim < DIM_BY_VALUE;
     lay_out(ix);
     ix->level_scale = 1.0 / log((double)o->m);
     atomic_init(&ix->entry, ENTRY_NONE);
-    rwlock_init(&ix->ids_lock, RANK_INDEX);
-    mutex_init(&ix->entry_lock, RANK_INDEX_ENTRY);
-    for (size_t i = 0; i < NODE_LOCKS; i++)
-        mutex_init(&ix->node_locks[i], RANK_INDEX_NODE);
+    for (size_t i = 0; i <= LEVEL_MAX; i++)
+        ix->upper.vacant[i] = NODE_NONE;
+    init_locks(ix);
     u64_map_init(&ix->ids);
+    ix->signs = mem_alloc(ROTATION_ROUNDS * o->dim, sizeof *ix->signs);
+    ix->centre.rotated = mem_zalloc(o->dim, sizeof *ix->centre.rotated);
+    enum err_code code = tail__init(&ix->tail, e);
+    if (code == ERR_OK && (!ix->signs || !ix->centre.rotated))
+        code = err_set(e, ERR_NOMEM, "out of memory for the index");
+    if (code != ERR_OK) {
+        index_free(ix);
+        return code;
+    }
+    make_signs(ix);
     *ret_ix = ix;
     return ERR_OK;
 }
@@ -78,12 +126,20 @@ enum err_code index_new(const struct index_options *o, struct index **ret_ix, st
 void index_free(struct index *ix)
 {
     if (!ix) return;
+    repair__free(ix);
     store__free(ix);
+    upper__free(ix);
+    tail__done(&ix->tail);
     u64_map_done(&ix->ids);
     for (size_t i = 0; i < NODE_LOCKS; i++)
         mutex_done(&ix->node_locks[i]);
+    mutex_done(&ix->curve_lock);
+    mutex_done(&ix->repair.lock);
+    mutex_done(&ix->epoch.gate);
     mutex_done(&ix->entry_lock);
     rwlock_done(&ix->ids_lock);
+    mem_free(ix->signs);
+    mem_free(ix->centre.rotated);
     mem_free(ix);
 }
 
@@ -92,45 +148,77 @@ const struct index_options *index_options(const struct index *ix)
     return &ix->o;
 }
 
-/** The rest of a put, under ids_lock. */
-static enum err_code put_locked(
-    struct index *ix, uint64_t id, const float *vector, double scale, struct err *e)
+/** A place whose row may be written. */
+static enum err_code take_place(struct index *ix, uint32_t *ret_node, struct err *e)
 {
-    uint32_t node, old = NODE_NONE;
-    if (u64_map_reserve(&ix->ids, ix->ids.n + 1) != ERR_OK)
-        return err_set(e, ERR_NOMEM, "out of memory for the index");
-    TRY(store__allot(ix, &node, e));
-    store__write_row(ix, index__row(ix, node), vector, scale);
-    if (u64_map_get(&ix->ids, id, &old)) {
-        size_t bytes = ix->o.dim * sizeof *vector;
-        if (memcmp(index__row(ix, node), index__row(ix, old), bytes) == 0) return ERR_OK;
-    }
-    TRY(u64_map_set(&ix->ids, id, node)); /* cannot fail: room was reserved */
+    rwlock_wrlock(&ix->ids_lock);
+    enum err_code code = store__allot(ix, ret_node, e);
+    rwlock_unlock(&ix->ids_lock);
+    return code;
+}
 
+bool index__same_row(const struct index *ix, uint32_t a, uint32_t b)
+{
+    return memcmp(index__row(ix, a), index__row(ix, b), ix->row_bytes) == 0 &&
+        memcmp(index__low(ix, a), index__low(ix, b), ix->low_bytes) == 0;
+}
+
+bool index__replace(struct index *ix, uint64_t id, uint32_t node, uint32_t old)
+{
+    if (u64_map_set(&ix->ids, id, node) != ERR_OK) return false;
     struct node_meta *m = index__meta(ix, node);
     m->id = id;
     atomic_store_explicit(&m->state, NODE_USED, memory_order_release);
     atomic_fetch_add(&ix->live, 1);
     atomic_fetch_add(&ix->pending, 1);
-    atomic_store(&ix->n_nodes, node + 1);
+    tail__append(&ix->tail, node);
     if (old != NODE_NONE) store__tombstone(ix, old);
+    return true;
+}
+
+/** Under ids_lock. ret_same: the id has this very vector already. */
+static enum err_code publish(
+    struct index *ix, uint64_t id, uint32_t node, bool *ret_same, struct err *e)
+{
+    uint32_t old = NODE_NONE;
+    *ret_same = u64_map_get(&ix->ids, id, &old) && index__same_row(ix, node, old);
+    if (*ret_same) return ERR_OK;
+    TRY(tail__reserve(&ix->tail, e));
+    if (!index__replace(ix, id, node, old))
+        return err_set(e, ERR_NOMEM, "out of memory for the index");
     return ERR_OK;
+}
+
+enum err_code index__publish(struct index *ix, uint64_t id, uint32_t node, struct err *e)
+{
+    rwlock_wrlock(&ix->ids_lock);
+    bool same;
+    enum err_code code = publish(ix, id, node, &same, e);
+    if (code != ERR_OK || same) store__vacate(ix, node);
+    rwlock_unlock(&ix->ids_lock);
+    return code;
 }
 
 enum err_code index_put(struct index *ix, uint64_t id, const float *vector, struct err *e)
 {
+    float work[INDEX_DIM_MAX];
     double scale;
-    TRY(store__check(ix, vector, &scale, e));
-    rwlock_wrlock(&ix->ids_lock);
-    enum err_code code = put_locked(ix, id, vector, scale, e);
-    rwlock_unlock(&ix->ids_lock);
-    if (code == ERR_OK) store__advance_watermark(ix);
+    uint32_t node;
+    TRY(codes__check(ix, vector, &scale, e));
+    unsigned token = epoch__enter(ix, work);
+    enum err_code code = take_place(ix, &node, e);
+    if (code == ERR_OK) {
+        codes__write(ix, vector, scale, index__row(ix, node), index__low(ix, node), work);
+        code = index__publish(ix, id, node, e);
+    }
+    epoch__leave(ix, work, token);
     return code;
 }
 
 bool index_delete(struct index *ix, uint64_t id)
 {
-    uint32_t node;
+    uint32_t node = NODE_NONE;
+    unsigned token = epoch__enter(ix, &node);
     rwlock_wrlock(&ix->ids_lock);
     bool found = u64_map_get(&ix->ids, id, &node);
     if (found) {
@@ -138,7 +226,8 @@ bool index_delete(struct index *ix, uint64_t id)
         store__tombstone(ix, node);
     }
     rwlock_unlock(&ix->ids_lock);
-    if (found) store__advance_watermark(ix);
+    if (found && !(index__state(index__meta(ix, node)) & NODE_LINKED)) tail__advance(ix);
+    epoch__leave(ix, &node, token);
     return found;
 }
 
@@ -160,29 +249,41 @@ bool index_contains(const struct index *ix, uint64_t id)
 
 enum err_code index_get(const struct index *ix, uint64_t id, float *ret_vector, struct err *e)
 {
-    uint32_t node;
-    if (!find_node(ix, id, &node))
-        return err_set(
-            e, ERR_NOT_FOUND, "the index has no vector with id %llu", (unsigned long long)id);
-    memcpy(ret_vector, index__row(ix, node), ix->o.dim * sizeof *ret_vector);
-    return ERR_OK;
+    uint32_t node = NODE_NONE;
+    unsigned token = epoch__enter(ix, &node);
+    bool found = find_node(ix, id, &node);
+    if (found) codes__read(ix, node, ret_vector);
+    epoch__leave(ix, &node, token);
+    if (found) return ERR_OK;
+    return err_set(
+        e, ERR_NOT_FOUND, "the index has no vector with id %llu", (unsigned long long)id);
 }
 
 void index_stats(const struct index *ix, struct index_stats *ret)
 {
     struct rwlock *lock = (struct rwlock *)&ix->ids_lock;
+    struct index_curve curve;
+    index_curve(ix, &curve);
     rwlock_rdlock(lock);
     const struct store_dir *d = atomic_load(&ix->dir);
     uint64_t entry = atomic_load(&ix->entry);
-    size_t bytes = sizeof *ix + ix->n_blocks * ix->block_bytes + atomic_load(&ix->upper_bytes);
+    size_t bytes = sizeof *ix + ix->n_blocks * ix->block_bytes + upper__bytes(ix) +
+        tail__bytes(&ix->tail) + (ROTATION_ROUNDS + 1) * ix->o.dim * sizeof(float) +
+        ix->vacancy_cap * sizeof *ix->vacancy;
     for (; d; d = d->older)
         bytes += sizeof *d + d->cap * sizeof d->blocks[0];
     bytes += ix->ids.cap * (sizeof *ix->ids.keys + sizeof *ix->ids.values + sizeof *ix->ids.used);
-    ret->live = ix->ids.n;
-    ret->deleted = atomic_load(&ix->n_nodes) - ix->ids.n;
-    ret->pending = atomic_load(&ix->pending);
-    ret->size_bytes = bytes;
-    ret->dim = ix->o.dim;
-    ret->max_level = entry == ENTRY_NONE ? 0 : (size_t)(entry >> 32);
+    *ret = (struct index_stats){
+        .live = ix->ids.n,
+        .deleted = atomic_load(&ix->tombstones),
+        .vacant = atomic_load(&ix->vacant),
+        .pending = atomic_load(&ix->pending),
+        .size_bytes = bytes,
+        .dim = ix->o.dim,
+        .max_level = entry == ENTRY_NONE ? 0 : (size_t)(entry >> 32),
+        .repairs = atomic_load(&ix->repair.rounds),
+        .has_curve = curve.n > 0,
+        .curve_at_live = curve.at_live,
+    };
     rwlock_unlock(lock);
 }

@@ -24,8 +24,9 @@ void index_scratch_free(struct index_scratch *s)
     mem_free(s->visited);
     mem_free(s->cands.v);
     mem_free(s->found.v);
+    mem_free(s->within.v);
     mem_free(s->top.v);
-    mem_free(s->query);
+    mem_free(s->query_room);
     mem_free(s);
 }
 
@@ -47,14 +48,17 @@ enum err_code scratch__begin(struct index_scratch *s, size_t n)
     return ERR_OK;
 }
 
-enum err_code scratch__query(struct index_scratch *s, size_t n_floats)
+enum err_code scratch__query(const struct index *ix, struct index_scratch *s)
 {
-    if (n_floats <= s->query_cap) return ERR_OK;
-    float *q = mem_alloc_aligned(64, n_floats, sizeof *q);
-    if (!q) return ERR_NOMEM;
-    mem_free(s->query);
-    s->query = q;
-    s->query_cap = n_floats;
+    size_t bytes = codes__prepared_bytes(ix);
+    if (bytes > s->query_cap) {
+        void *room = mem_alloc_aligned(64, 1, bytes);
+        if (!room) return ERR_NOMEM;
+        mem_free(s->query_room);
+        s->query_room = room;
+        s->query_cap = bytes;
+    }
+    codes__prepare_room(ix, &s->query, s->query_room);
     return ERR_OK;
 }
 
@@ -126,6 +130,28 @@ void key_heap__sort_max(struct key_heap *h)
     }
 }
 
+static int by_key(const void *pa, const void *pb)
+{
+    uint64_t a = *(const uint64_t *)pa, b = *(const uint64_t *)pb;
+    return (a > b) - (a < b);
+}
+
+void keys__sort(uint64_t *v, size_t n)
+{
+    enum { SHORT = 64 };
+    if (n > SHORT) {
+        qsort(v, n, sizeof *v, by_key);
+        return;
+    }
+    for (size_t i = 1; i < n; i++) {
+        uint64_t x = v[i];
+        size_t j = i;
+        for (; j > 0 && v[j - 1] > x; j--)
+            v[j] = v[j - 1];
+        v[j] = x;
+    }
+}
+
 /* ---- the best hits ---- */
 static int compare_hits(const struct top_entry *a, const struct top_entry *b)
 {
@@ -177,22 +203,24 @@ static int by_hit(const void *a, const void *b)
     return compare_hits(a, b);
 }
 
-/** By id, the newest node of an id first. */
 static int by_id(const void *pa, const void *pb)
 {
     const struct top_entry *a = pa, *b = pb;
     if (a->id != b->id) return a->id < b->id ? -1 : 1;
-    return (a->node < b->node) - (a->node > b->node);
+    return (a->node > b->node) - (a->node < b->node);
 }
 
-void top__finish(struct top *t)
+void top__finish(const struct index *ix, struct top *t)
 {
-    if (t->n > 1) {
-        qsort(t->v, t->n, sizeof *t->v, by_id);
-        size_t n = 1;
-        for (size_t i = 1; i < t->n; i++)
-            if (t->v[i].id != t->v[n - 1].id) t->v[n++] = t->v[i];
-        t->n = n;
-        qsort(t->v, t->n, sizeof *t->v, by_hit);
+    if (t->n < 2) return;
+    qsort(t->v, t->n, sizeof *t->v, by_id);
+    size_t n = 1;
+    for (size_t i = 1; i < t->n; i++) {
+        if (t->v[i].id != t->v[n - 1].id)
+            t->v[n++] = t->v[i];
+        else if (!index__is_live(index__meta(ix, t->v[n - 1].node)))
+            t->v[n - 1] = t->v[i];
     }
+    t->n = n;
+    qsort(t->v, t->n, sizeof *t->v, by_hit);
 }

@@ -1,33 +1,34 @@
 /* One search: which way, and what if that way was not enough.
  *
- *   exact, or cheap enough to be exact?  scan (all, or the allowed ids)
- *   else                                 1. read the watermark
- *                                        2. walk the graph
- *                                        3. scan every node from the watermark on
+ *   scan, if plan.c says so
+ *   else   1. take a view of the tail
+ *          2. walk the graph by estimates, score the best exactly
+ *          3. scan the tail from the view on
  *   fewer hits than there could be, or the walk gave up: scan
  *
  * Why it misses no vector that was put before it started: such a node is either
- * below the watermark, then it was linked before step 2 began, or it is scanned
- * in step 3, linked meanwhile or not. Nodes above the watermark that step 2
- * found are dropped, step 3 finds them again. Why it misses no id that is being
+ * before the view, then it was linked before step 2 began, or it is scanned
+ * in step 3, linked meanwhile or not. What both find is kept once. Why it misses no id that is being
  * replaced: step 2 turns the old node down only after the new one was
  * published, and step 3 comes later.
  *
- * The choice (exact_is_cheaper): a walk that shall find ef allowed nodes when a
- * share p of the nodes is allowed computes about c*ef/p distances; a scan
- * computes one for each of the A = p*n allowed nodes, at about a quarter of the
- * price, since it does not jump about. The scan wins while A*A < 4*c*ef*n. So
- * collections of a few thousand vectors are always scanned.
+ * Scoring what a walk has found: in the order of their estimates; an exact score is taken of the first k and of all that
+ * could by the error of estimates still be among the best k (codes__likely_bound), which are a few more.
  */
 #include "index/index_internal.h"
 
 #include <math.h>
 
-enum {
-    SCAN_FACTOR = 40,    /* 4*c above, as measured by bench_index */
-    META_SHARE = 16,     /* a scan's look at a node that is not allowed, in distances: 1/16 */
-    REPLACED_SLACK = 16, /* room beside k for ids that were seen twice while being replaced */
-};
+enum { REPLACED_SLACK = 16 }; /* room beside k for ids that were seen twice while being replaced */
+
+const char *index_plan_name(enum index_plan plan)
+{
+    static const char *const names[INDEX_PLAN_COUNT] = { [INDEX_PLAN_SCAN] = "scan",
+        [INDEX_PLAN_WALK] = "walk",
+        [INDEX_PLAN_TWO_HOP] = "two_hop",
+        [INDEX_PLAN_FALLBACK] = "fallback" };
+    return names[plan];
+}
 
 static enum err_code check_query(
     const struct index *ix, const struct index_query *q, double *ret_scale, struct err *e)
@@ -35,59 +36,80 @@ static enum err_code check_query(
     if (q->k < 1 || q->k > INDEX_K_MAX)
         return err_set(e, ERR_INVALID, "k must be between 1 and %d", INDEX_K_MAX);
     if (q->ef > INDEX_EF_MAX) return err_set(e, ERR_INVALID, "ef must be at most %d", INDEX_EF_MAX);
+    if (!(q->target_recall >= 0) || q->target_recall >= 1)
+        return err_set(e, ERR_INVALID, "target_recall must be above 0 and below 1");
     if (q->has_min_score && isnan(q->min_score))
         return err_set(e, ERR_INVALID, "min_score is not a number");
-    TRY(store__check(ix, q->vector, ret_scale, e));
+    TRY(codes__check(ix, q->vector, ret_scale, e));
     if (q->deadline_ns && time_mono_ns() > q->deadline_ns)
         return err_set(e, ERR_TIMEOUT, "the search did not finish in time");
     return ERR_OK;
 }
 
-/** The most hits that there can be. */
-static size_t possible_hits(const struct index *ix, const struct index_query *q)
-{
-    size_t live = atomic_load_explicit(&ix->live, memory_order_relaxed);
-    return q->allow && q->allow->count < live ? q->allow->count : live;
-}
-
-static bool exact_is_cheaper(const struct index *ix, const struct index_query *q, size_t ef)
-{
-    double a = (double)possible_hits(ix, q);
-    double n = (double)atomic_load_explicit(&ix->n_nodes, memory_order_relaxed);
-    return a * a <= SCAN_FACTOR * (double)ef * n;
-}
-
 static enum err_code scan(
     const struct index *ix, const struct index_query *q, struct index_scratch *s, struct err *e)
 {
-    size_t n = atomic_load_explicit(&ix->n_nodes, memory_order_relaxed);
-    if (q->allow && q->allow->count < n / META_SHARE) return exact__allowed(ix, q, s, e);
-    return exact__scan(ix, q, 0, s, e);
+    return plan__scan_by_id(ix, q) ? scan__allowed(ix, q, s, e) : scan__all(ix, q, s, e);
+}
+
+static void score(const struct index *ix, uint32_t node, struct index_scratch *s)
+{
+    s->report.scored++;
+    float d = codes__distance(ix, &s->query, node);
+    top__offer(&s->top, d, node, index__meta(ix, node)->id);
+}
+
+/** The found, exactly scored as far as they matter, offered to s->top. */
+static void score_found(
+    const struct index *ix, const struct index_query *q, struct index_scratch *s)
+{
+    enum { AHEAD = 2 };
+    key_heap__sort_max(&s->found);
+    for (size_t i = 0; i < s->found.n; i++) {
+        uint32_t node = key_node(s->found.v[i]);
+        if (i >= q->k) {
+            float kth = key_distance(s->found.v[q->k - 1]);
+            float scale = row__head(index__row(ix, node))->scale;
+            if (key_distance(s->found.v[i]) > codes__likely_bound(ix, &s->query, kth, scale)) break;
+        }
+        if (i + AHEAD < s->found.n) codes__prefetch_low(ix, key_node(s->found.v[i + AHEAD]));
+        score(ix, node, s);
+    }
+    for (size_t i = 0; i < s->within.n; i++)
+        score(ix, key_node(s->within.v[i]), s);
+}
+
+/** A range search walks through all within the radius; one for fewer hits than ef only cuts its hits. */
+static void set_radius(const struct index *ix, const struct index_query *q,
+    const struct prepared *p, struct layer_search *ls)
+{
+    ls->radius = -INFINITY;
+    if (!q->has_min_score || q->k <= ls->ef) return;
+    float at = codes__to_estimate(ix, p, -q->min_score);
+    ls->radius = codes__likely_bound(ix, p, at, p->unit * 128);
+    ls->n_within = q->k;
 }
 
 /** Steps 1 to 3. LIMIT: the walk gave up. */
 static enum err_code walk_and_scan_tail(const struct index *ix, const struct index_query *q,
-    size_t ef, struct index_scratch *s, struct err *e)
+    const struct plan *plan, struct index_scratch *s, struct err *e)
 {
-    uint32_t watermark = atomic_load_explicit(&ix->watermark, memory_order_acquire);
+    struct tail_view view = tail__view(&ix->tail);
     uint64_t entry = atomic_load_explicit(&ix->entry, memory_order_acquire);
     if (entry != ENTRY_NONE) {
-        struct layer_search ls = { .query = s->query,
-            .metric = ix->o.metric,
-            .ef = ef,
+        struct layer_search ls = { .query = &s->query,
+            .metric = ix->o.metric == INDEX_DOT ? INDEX_DOT : INDEX_L2,
+            .ef = plan->ef,
             .live_only = true,
+            .two_hop = plan->kind == INDEX_PLAN_TWO_HOP,
             .allow = q->allow,
             .deadline_ns = q->deadline_ns,
-            .max_distances = possible_hits(ix, q) +
-                atomic_load_explicit(&ix->n_nodes, memory_order_relaxed) / META_SHARE };
+            .max_estimates = plan->max_estimates };
+        set_radius(ix, q, &s->query, &ls);
         TRY(hnsw__search_layer(ix, &ls, hnsw__descend(ix, &ls, entry, s), s, e));
-        for (size_t i = 0; i < s->found.n; i++) {
-            uint32_t node = key_node(s->found.v[i]);
-            if (node < watermark)
-                top__offer(&s->top, key_distance(s->found.v[i]), node, index__meta(ix, node)->id);
-        }
+        score_found(ix, q, s);
     }
-    return exact__scan(ix, q, watermark, s, e);
+    return scan__tail(ix, q, view, s, e);
 }
 
 static void write_hits(
@@ -102,30 +124,62 @@ static void write_hits(
     *ret_n = n;
 }
 
-enum err_code index_search(const struct index *ix, const struct index_query *q,
-    struct index_scratch *s, struct index_hit *ret_hits, size_t *ret_n, struct err *e)
+/** Is a result of n hits all that can be asked for? A range search may find few because few are near. */
+static bool is_enough(const struct index *ix, const struct index_query *q, const struct top *t,
+    bool full, bool scanned)
 {
-    double scale;
-    TRY(check_query(ix, q, &scale, e));
-    size_t ef = q->ef ? q->ef : ix->o.ef_search;
-    if (ef < q->k) ef = q->k;
-    if (scratch__query(s, ix->row_floats) != ERR_OK)
-        return err_set(e, ERR_NOMEM, "out of memory for a search");
-    store__write_row(ix, s->query, q->vector, scale);
+    if (t->n >= q->k) return true;
+    if (full) return false;
+    return scanned || t->n >= plan__possible_hits(ix, q) || (q->has_min_score && t->n > 0);
+}
 
-    bool exact = q->exact || exact_is_cheaper(ix, q, ef);
+/** Inside, the query prepared. */
+static enum err_code answer(
+    const struct index *ix, const struct index_query *q, struct index_scratch *s, struct err *e)
+{
+    struct plan plan = plan__make(ix, q);
+    bool exact = plan.kind == INDEX_PLAN_SCAN;
+    s->report = (struct index_report){ .plan = plan.kind, .ef = exact ? 0 : plan.ef };
     for (size_t room = q->k + REPLACED_SLACK;; room *= 2) {
         if (top__begin(&s->top, room) != ERR_OK)
             return err_set(e, ERR_NOMEM, "out of memory for a search");
-        enum err_code code = exact ? scan(ix, q, s, e) : walk_and_scan_tail(ix, q, ef, s, e);
+        enum err_code code = exact ? scan(ix, q, s, e) : walk_and_scan_tail(ix, q, &plan, s, e);
         if (code != ERR_OK && code != ERR_LIMIT) return code;
 
         bool full = s->top.n == room;
-        top__finish(&s->top);
-        bool enough = s->top.n >= q->k || (!full && (exact || s->top.n >= possible_hits(ix, q)));
-        if (code == ERR_OK && enough) break;
+        top__finish(ix, &s->top);
+        if (code == ERR_OK && is_enough(ix, q, &s->top, full, exact)) return ERR_OK;
+        if (!exact) s->report.plan = INDEX_PLAN_FALLBACK;
         exact = true;
     }
+}
+
+enum err_code index_search(const struct index *ix, const struct index_query *q,
+    struct index_scratch *s, struct index_hit *ret_hits, size_t *ret_n,
+    struct index_report *ret_report, struct err *e)
+{
+    double scale;
+    TRY(check_query(ix, q, &scale, e));
+    if (scratch__query(ix, s) != ERR_OK) return err_set(e, ERR_NOMEM, "out of memory for a search");
+    unsigned token = epoch__enter(ix, s);
+    codes__prepare(ix, q->vector, scale, &s->query);
+    enum err_code code = answer(ix, q, s, e);
+    epoch__leave(ix, s, token);
+    TRY(code);
     write_hits(q, &s->top, ret_hits, ret_n);
+    if (ret_report) *ret_report = s->report;
+    return ERR_OK;
+}
+
+enum err_code index_search_batch(const struct index *ix, const struct index_query *q, size_t n,
+    struct index_scratch *s, struct index_hit *const *ret_hits, size_t *ret_n, size_t *ret_failed,
+    struct err *e)
+{
+    for (size_t i = 0; i < n; i++) {
+        enum err_code code = index_search(ix, &q[i], s, ret_hits[i], &ret_n[i], NULL, e);
+        if (code == ERR_OK) continue;
+        *ret_failed = i;
+        return code;
+    }
     return ERR_OK;
 }

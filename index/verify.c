@@ -1,11 +1,12 @@
 /* Walk all invariants of a quiescent index. What is checked, in this order:
  *
- *   nodes    states are possible; counters, id map and states agree; nothing
- *            below the watermark or the link cursor waits
+ *   nodes    states are possible; counters, id map and states agree
+ *   tail     nothing before the watermark or the cursor waits; all that waits stands in it
+ *   vacant   every place without a node is in its block's chain, once
  *   lists    no hole, no self-link, no link twice; every target is a graph node
- *            (claimed, not a twin) that exists on the layer; waiting nodes and
- *            twins have none
- *   twins    each hangs on exactly one graph node, whose vector it has
+ *            (linked, not a twin) that exists on the layer; waiting nodes,
+ *            twins and vacant places have none
+ *   twins    each hangs on exactly one graph node, or on one that waits to be linked, whose vector it has
  *   entry    a linked graph node with the highest level
  *   reach    links lead from the entry point to all but one in REACH_SHARE graph
  *            nodes (and one or two): pruning may cut off a few
@@ -18,36 +19,98 @@ enum { REACH_SHARE = 20 };
 
 static bool is_graph_node(const struct index *ix, uint32_t node)
 {
+    return index__is_graph_node(index__meta(ix, node));
+}
+
+static bool is_waiting(const struct index *ix, uint32_t node)
+{
+    return (index__state(index__meta(ix, node)) & (NODE_USED | NODE_LINKED)) == NODE_USED;
+}
+
+struct counts {
+    size_t live, pending, tombstones, in_graph, vacant;
+};
+
+static enum err_code verify_node(
+    const struct index *ix, uint32_t node, struct counts *c, struct err *e)
+{
     const struct node_meta *m = index__meta(ix, node);
-    return (index__state(m) & NODE_LINKED) && !m->is_twin;
+    unsigned state = index__state(m);
+    if (state == 0) {
+        c->vacant++;
+        return ERR_OK;
+    }
+    if (!(state & NODE_USED) || !(state & NODE_CLAIMED) != !(state & NODE_LINKED) ||
+        (state & NODE_DYING && !(state & NODE_DELETED)))
+        return err_set(e, ERR_INTERNAL, "node %u is in the impossible state %u", node, state);
+    c->in_graph += is_graph_node(ix, node);
+    if (state & NODE_DELETED) {
+        c->tombstones++;
+        return ERR_OK;
+    }
+    c->pending += !(state & NODE_LINKED);
+    c->live++;
+    uint32_t mapped;
+    if (!u64_map_get(&ix->ids, m->id, &mapped) || mapped != node)
+        return err_set(e, ERR_INTERNAL, "live node %u is not what its id maps to", node);
+    return ERR_OK;
+}
+
+static enum err_code verify_count(const char *what, size_t found, size_t counter, struct err *e)
+{
+    if (found == counter) return ERR_OK;
+    return err_set(e, ERR_INTERNAL, "%s: %zu nodes, counter says %zu", what, found, counter);
 }
 
 static enum err_code verify_nodes(const struct index *ix, uint32_t n, struct err *e)
 {
-    size_t live = 0, pending = 0;
-    uint32_t watermark = atomic_load(&ix->watermark), cursor = atomic_load(&ix->link_cursor);
+    struct counts c = { 0 };
+    for (uint32_t node = 0; node < n; node++)
+        TRY(verify_node(ix, node, &c, e));
+    TRY(verify_count("ids", c.live, ix->ids.n, e));
+    TRY(verify_count("live", c.live, atomic_load(&ix->live), e));
+    TRY(verify_count("pending", c.pending, atomic_load(&ix->pending), e));
+    TRY(verify_count("tombstones", c.tombstones, atomic_load(&ix->tombstones), e));
+    TRY(verify_count("in graph", c.in_graph, atomic_load(&ix->in_graph), e));
+    return verify_count("vacant", c.vacant, atomic_load(&ix->vacant), e);
+}
+
+/** seen [n] is all 0; it is used up. */
+static enum err_code verify_tail(const struct index *ix, uint32_t n, uint8_t *seen, struct err *e)
+{
+    struct tail_view v = tail__view(&ix->tail);
+    if (ix->tail.cursor < v.at || ix->tail.cursor > atomic_load(&ix->tail.end))
+        return err_set(e, ERR_INTERNAL, "the cursor is not between watermark and end");
+    for (uint32_t node; tail__read(&ix->tail, &v, &node, 1) > 0;) {
+        if (node >= n) continue; /* a place that was given back */
+        if (v.at > ix->tail.cursor) seen[node] = 1;
+    }
     for (uint32_t node = 0; node < n; node++) {
         const struct node_meta *m = index__meta(ix, node);
-        unsigned state = index__state(m);
-        if (!(state & NODE_USED) || !(state & NODE_CLAIMED) != !(state & NODE_LINKED))
-            return err_set(e, ERR_INTERNAL, "node %u is in the impossible state %u", node, state);
-        bool waits = !(state & (NODE_LINKED | NODE_DELETED));
-        if (waits && (node < watermark || node < cursor))
-            return err_set(e, ERR_INTERNAL, "node %u waits below watermark or cursor", node);
-        pending += waits;
-        if (state & NODE_DELETED) continue;
-        live++;
-        uint32_t mapped;
-        if (!u64_map_get(&ix->ids, m->id, &mapped) || mapped != node)
-            return err_set(e, ERR_INTERNAL, "live node %u is not what its id maps to", node);
+        bool waits =
+            is_waiting(ix, node) && (index__is_live(m) || atomic_load(&m->twin) != NODE_NONE);
+        if (waits && !seen[node])
+            return err_set(e, ERR_INTERNAL, "node %u waits, but not in the tail", node);
     }
-    if (live != ix->ids.n || live != atomic_load(&ix->live))
-        return err_set(e, ERR_INTERNAL, "%zu live nodes, %zu ids, counter says %zu", live,
-            ix->ids.n, atomic_load(&ix->live));
-    if (pending != atomic_load(&ix->pending))
-        return err_set(e, ERR_INTERNAL, "%zu nodes wait, counter says %zu", pending,
-            atomic_load(&ix->pending));
     return ERR_OK;
+}
+
+/** seen [n] is all 0; it is used up. */
+static enum err_code verify_vacant(const struct index *ix, uint32_t n, uint8_t *seen, struct err *e)
+{
+    size_t in_chains = 0;
+    for (size_t b = 0; b < ix->n_blocks; b++) {
+        size_t left = ix->vacancy[b].n;
+        if (left && b < ix->vacant_hint)
+            return err_set(e, ERR_INTERNAL, "block %zu has vacant places before the hint", b);
+        for (uint32_t at = ix->vacancy[b].head; left > 0; left--, in_chains++) {
+            if (at >= n || at >> ix->block_shift != b || index__state(index__meta(ix, at)) ||
+                seen[at]++)
+                return err_set(e, ERR_INTERNAL, "block %zu: bad vacant place %u", b, at);
+            at = atomic_load(&index__meta(ix, at)->twin);
+        }
+    }
+    return verify_count("vacant chains", in_chains, atomic_load(&ix->vacant), e);
 }
 
 static enum err_code verify_list(
@@ -78,7 +141,8 @@ static enum err_code verify_lists(const struct index *ix, uint32_t n, struct err
 {
     for (uint32_t node = 0; node < n; node++) {
         const struct node_meta *m = index__meta(ix, node);
-        if (m->level > LEVEL_MAX || (m->level > 0) != (*index__upper(ix, node) != NULL))
+        if (index__state(m) == 0) continue;
+        if (m->level > LEVEL_MAX || (m->level > 0) != (m->upper != NODE_NONE))
             return err_set(e, ERR_INTERNAL, "node %u: level and lists do not agree", node);
         for (unsigned layer = 0; layer <= m->level; layer++)
             TRY(verify_list(ix, node, layer, n, e));
@@ -90,18 +154,19 @@ static enum err_code verify_lists(const struct index *ix, uint32_t n, struct err
 static enum err_code verify_twins(const struct index *ix, uint32_t n, uint8_t *seen, struct err *e)
 {
     for (uint32_t node = 0; node < n; node++) {
-        if (!is_graph_node(ix, node)) continue;
+        if (!is_graph_node(ix, node) && !is_waiting(ix, node)) continue;
         for (uint32_t t = atomic_load(&index__meta(ix, node)->twin); t != NODE_NONE;
              t = atomic_load(&index__meta(ix, t)->twin)) {
-            if (t >= n || seen[t]++ || !index__meta(ix, t)->is_twin)
+            if (t >= n || seen[t]++ || !index__meta(ix, t)->is_twin ||
+                !(index__state(index__meta(ix, t)) & NODE_LINKED))
                 return err_set(e, ERR_INTERNAL, "node %u: bad twin %u", node, t);
-            if (memcmp(index__row(ix, node), index__row(ix, t), ix->o.dim * sizeof(float)) != 0)
+            if (!index__same_row(ix, node, t))
                 return err_set(e, ERR_INTERNAL, "nodes %u and %u are no twins", node, t);
         }
     }
     for (uint32_t node = 0; node < n; node++) {
         const struct node_meta *m = index__meta(ix, node);
-        if (((index__state(m) & NODE_LINKED) && m->is_twin) != seen[node])
+        if (((index__state(m) & NODE_LINKED) && atomic_load(&m->is_twin)) != seen[node])
             return err_set(e, ERR_INTERNAL, "twin %u hangs on no node", node);
     }
     return ERR_OK;
@@ -173,6 +238,10 @@ enum err_code index_verify(const struct index *ix, struct err *e)
     AUTO_FREE uint32_t *stack = mem_alloc(n, sizeof *stack);
     if (!seen || !stack) return err_set(e, ERR_NOMEM, "out of memory to verify the index");
     TRY(verify_nodes(ix, n, e));
+    TRY(verify_tail(ix, n, seen, e));
+    memset(seen, 0, n);
+    TRY(verify_vacant(ix, n, seen, e));
+    memset(seen, 0, n);
     TRY(verify_lists(ix, n, e));
     TRY(verify_twins(ix, n, seen, e));
     TRY(verify_entry(ix, n, e));

@@ -31,8 +31,9 @@ BEGIN {
     place["check.h"] = "^tests/"
     place["pthread.h"] = "^base/thread[.]h$"
     place["sanitizer/"] = "^base/arena[.]c$"
-    place["immintrin.h"] = "^(base/vecmath_|core/nn/)"
-    place["arm_neon.h"] = "^(base/vecmath_|core/nn/)"
+    place["immintrin.h"] = "^(base/vec|core/nn/)"
+    place["xxhash.h"] = "^base/checksum[.]c$"
+    place["arm_neon.h"] = "^(base/vec|core/nn/)"
     place["cpuid.h"] = "^base/vecmath[.]c$"
     split("arpa/ assert.h ctype.h dirent.h dlfcn.h endian.h errno.h fcntl.h fenv.h float.h fnmatch.h ftw.h " \
         "getopt.h inttypes.h limits.h linux/ locale.h malloc.h math.h net/ netdb.h netinet/ poll.h pwd.h " \

@@ -7,7 +7,7 @@
 set -eu
 
 build="gcc libc6-dev libmicrohttpd-dev libjansson-dev libsqlite3-dev libutf8proc-dev libroaring-dev
-    libsodium-dev libcurl4-openssl-dev libopenblas-dev"
+    libsodium-dev libcurl4-openssl-dev libopenblas-dev libxxhash-dev"
 test="check libsubunit-dev libyaml-dev"
 demo="wordnet-base curl jq"
 fuzz="clang libclang-rt-14-dev"
