@@ -19,6 +19,9 @@
  * The rotation: rounds of random signs and a Walsh–Hadamard transform over the first, then the last
  * power of two of values, so that all are mixed whatever the dimension; about 4 log2(dim) operations a value.
  *
+ * Below DIM_BY_VALUE dimensions codes tell too little and save nothing: the lower plane is the vector itself, in
+ * float, and all estimates are exact.
+ *
  * Source: Ailon & Chazelle 2009, "The fast Johnson–Lindenstrauss transform", for signs and Hadamard as a rotation.
  */
 #include "index/index_internal.h"
@@ -120,9 +123,19 @@ static void encode(const struct index *ix, const float *x, char *row, void *low)
         row[at] = 0;
 }
 
+/** The vector [dim] as it is in the lower plane. */
+static const float *plain_row(const struct index *ix, uint32_t node)
+{
+    return index__low(ix, node);
+}
+
 /** ret [dim]: rotated and centred. */
 static void decode(const struct index *ix, uint32_t node, float *ret)
 {
+    if (ix->by_value) {
+        memcpy(ret, plain_row(ix, node), ix->o.dim * sizeof *ret);
+        return;
+    }
     const char *row = index__row(ix, node);
     float unit = row__head(row)->scale / ix->value_unit;
     if (ix->o.bits == 24)
@@ -138,13 +151,19 @@ static void turn(const struct index *ix, const float *vector, double scale, floa
             ret[d] = (float)(vector[d] * scale);
     else
         memcpy(ret, vector, ix->o.dim * sizeof *ret);
-    rotate(ix, ret);
+    if (!ix->by_value) rotate(ix, ret);
 }
 
 void codes__write(
     const struct index *ix, const float *vector, double scale, char *row, void *low, float *work)
 {
     turn(ix, vector, scale, work);
+    if (ix->by_value) {
+        memset(row, 0, ix->row_bytes);
+        memset(low, 0, ix->low_bytes);
+        memcpy(low, work, ix->o.dim * sizeof *work);
+        return;
+    }
     for (size_t d = 0; d < ix->o.dim; d++)
         work[d] -= ix->centre.rotated[d];
     encode(ix, work, row, low);
@@ -153,6 +172,7 @@ void codes__write(
 void codes__read(const struct index *ix, uint32_t node, float *ret_vector)
 {
     decode(ix, node, ret_vector);
+    if (ix->by_value) return;
     for (size_t d = 0; d < ix->o.dim; d++)
         ret_vector[d] += ix->centre.rotated[d];
     rotate_back(ix, ret_vector);
@@ -163,7 +183,8 @@ bool codes__wants_centre(const struct index *ix)
 {
     size_t n = atomic_load_explicit(&ix->live, memory_order_relaxed);
     size_t from = atomic_load_explicit(&ix->centre.n_from, memory_order_relaxed);
-    if (ix->o.metric == INDEX_DOT || from >= CENTRE_LAST || n < CENTRE_FIRST) return false;
+    if (ix->by_value || ix->o.metric == INDEX_DOT || from >= CENTRE_LAST || n < CENTRE_FIRST)
+        return false;
     return from == 0 || n >= CENTRE_LAST || n >= from * CENTRE_GROWTH;
 }
 
@@ -228,6 +249,9 @@ static void quantise(const struct index *ix, struct prepared *p)
         if (a > most) most = a;
         norm += (double)p->centred[d] * (double)p->centred[d];
     }
+    p->norm = (float)norm;
+    p->unit = 0;
+    if (ix->by_value) return;
     float unit = most / (float)CODE_QUERY_MAX, inverse = unit > 0 ? 1 / unit : 0;
     if (!isfinite(inverse)) unit = inverse = 0;
     for (size_t d = 0; d < dim; d++) {
@@ -238,7 +262,6 @@ static void quantise(const struct index *ix, struct prepared *p)
     }
     code_query_split(values, dim, p->hi, p->lo, p->q16, &p->code);
     p->unit = unit;
-    p->norm = (float)norm;
 }
 
 void codes__prepare(const struct index *ix, const float *vector, double scale, struct prepared *p)
@@ -264,6 +287,7 @@ void codes__prepare_node(const struct index *ix, uint32_t node, struct prepared 
 /* ---- exact distances ---- */
 static float dot_value(const struct index *ix, const float *q, uint32_t node)
 {
+    if (ix->by_value) return ix->o.kernels->dot(q, plain_row(ix, node), ix->o.dim);
     const char *row = index__row(ix, node);
     float unit = row__head(row)->scale / ix->value_unit;
     const struct code_kernels *k = ix->codes;
@@ -274,6 +298,7 @@ static float dot_value(const struct index *ix, const float *q, uint32_t node)
 
 static float l2sq_value(const struct index *ix, const float *centred, uint32_t node)
 {
+    if (ix->by_value) return ix->o.kernels->l2sq(centred, plain_row(ix, node), ix->o.dim);
     const char *row = index__row(ix, node);
     float unit = row__head(row)->scale / ix->value_unit;
     const struct code_kernels *k = ix->codes;
@@ -354,6 +379,16 @@ void codes__refine(const struct index *ix, enum metric_kind metric, const struct
     keys__sort(keys, n);
 }
 
+/** codes__between where there are no codes. */
+static void between_values(const struct index *ix, enum metric_kind metric, uint32_t a,
+    const uint32_t *nodes, size_t n, float *ret)
+{
+    const float *values = plain_row(ix, a);
+    for (size_t i = 0; i < n; i++)
+        ret[i] = metric == INDEX_DOT ? -dot_value(ix, values, nodes[i])
+                                     : l2sq_value(ix, values, nodes[i]);
+}
+
 void codes__between(const struct index *ix, enum metric_kind metric, uint32_t a,
     const uint32_t *nodes, size_t n, float *ret)
 {
@@ -361,6 +396,10 @@ void codes__between(const struct index *ix, enum metric_kind metric, uint32_t a,
     bool decoded = false;
     const char *row = index__row(ix, a);
     const struct row_head *ha = row__head(row);
+    if (ix->by_value) {
+        between_values(ix, metric, a, nodes, n, ret);
+        return;
+    }
     for (size_t i = 0; i < n; i += 4) {
         const uint8_t *codes[4];
         int32_t dots[4];
@@ -371,11 +410,10 @@ void codes__between(const struct index *ix, enum metric_kind metric, uint32_t a,
             const struct row_head *h = row__head(index__row(ix, nodes[i + j]));
             float product = ha->scale * h->scale * (float)dots[j];
             float d = metric == INDEX_DOT ? -product : ha->norm + h->norm - 2 * product;
-            if (ix->by_value || (metric != INDEX_DOT && d < NEAR_UNITS * ha->scale * h->scale)) {
+            if (metric != INDEX_DOT && d < NEAR_UNITS * ha->scale * h->scale) {
                 if (!decoded) decode(ix, a, values);
                 decoded = true;
-                d = metric == INDEX_DOT ? -dot_value(ix, values, nodes[i + j])
-                                        : l2sq_value(ix, values, nodes[i + j]);
+                d = l2sq_value(ix, values, nodes[i + j]);
             }
             ret[i + j] = d;
         }

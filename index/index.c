@@ -26,7 +26,7 @@ static enum err_code check_options(const struct index_options *o, struct err *e)
     if (o->ef_search < 1 || o->ef_search > INDEX_EF_MAX)
         return err_set_field(
             e, ERR_INVALID, "/ef_search", "ef_search must be between 1 and %d", INDEX_EF_MAX);
-    if (o->bits != 24 && o->bits != 12)
+    if (o->bits != 0 && o->bits != 24 && o->bits != 12)
         return err_set_field(e, ERR_INVALID, "/bits", "bits must be 24 or 12");
     return ERR_OK;
 }
@@ -43,7 +43,11 @@ static void lay_out(struct index *ix)
     size_t dim = ix->o.dim;
     ix->value_unit = ix->o.bits == 24 ? 65536.0f : 16.0f;
     ix->row_bytes = round_up(sizeof(struct row_head) + dim, 16);
-    ix->low_bytes = round_up(ix->o.bits == 24 ? 2 * dim : (dim + 1) / 2, 16);
+    ix->by_value = dim < DIM_BY_VALUE;
+    ix->low_bytes = round_up(ix->by_value ? 4 * dim
+            : ix->o.bits == 24            ? 2 * dim
+                                          : (dim + 1) / 2,
+        16);
     ix->m0 = 2 * ix->o.m;
     size_t node_bytes = ix->row_bytes + ix->low_bytes + ix->m0 * 4 + sizeof(struct node_meta);
     ix->block_shift = SHIFT_MAX;
@@ -61,6 +65,7 @@ static void lay_out(struct index *ix)
 size_t index_bytes_for(const struct index_options *o, size_t n)
 {
     struct index ix = { .o = *o };
+    if (!ix.o.bits) ix.o.bits = 24;
     lay_out(&ix);
     size_t map = 16;
     while (map * 7 / 10 < n)
@@ -97,11 +102,11 @@ enum err_code index_new(const struct index_options *o, struct index **ret_ix, st
     if (!ix) return err_set(e, ERR_NOMEM, "out of memory for the index");
     memset(ix, 0, sizeof *ix);
     ix->o = *o;
+    if (!ix->o.bits) ix->o.bits = 24;
     if (!ix->o.kernels) ix->o.kernels = vec_select(VEC_BEST);
     ix->codes = code_select(ix->o.kernels->level);
     ix->link_metrics[ix->n_link_metrics++] = INDEX_L2;
     if (o->metric == INDEX_DOT) ix->link_metrics[ix->n_link_metrics++] = INDEX_DOT;
-    ix->by_value = o->dim < DIM_BY_VALUE;
     lay_out(ix);
     ix->level_scale = 1.0 / log((double)o->m);
     atomic_init(&ix->entry, ENTRY_NONE);

@@ -6,7 +6,7 @@
  *
  *   offset in the block   size of an entry         content
  *   0                     row_bytes                struct row_head, then the code [dim], to 16 bytes
- *   low_offset            low_bytes                the lower bits of the values
+ *   low_offset            low_bytes                the lower bits of the values; below DIM_BY_VALUE dimensions the values
  *   links_offset          m0 * 4                   links on layer 0, NODE_NONE ends the list
  *   meta_offset           sizeof(struct node_meta) id, twin, upper, state, level
  *
@@ -172,8 +172,9 @@ struct index {
     const struct code_kernels *codes;
     enum metric_kind link_metrics[2]; /* L2, and the dot product if that is the metric */
     size_t n_link_metrics;
-    size_t m0;        /* links on layer 0 */
-    bool by_value;    /* too few dimensions for codes: walks use the whole values */
+    size_t m0; /* links on layer 0 */
+    bool
+        by_value; /* too few dimensions for codes: the lower plane has the values as float, unrotated */
     float value_unit; /* scale of a code over that of the fixed point */
     unsigned block_shift;
     uint32_t block_mask;
@@ -224,7 +225,7 @@ static inline const uint8_t *row__code(const char *row)
 {
     return (const uint8_t *)row + sizeof(struct row_head);
 }
-/** int16 [dim], or nibbles. */
+/** int16 [dim], or nibbles; float [dim] if ix->by_value. */
 static inline void *index__low(const struct index *ix, uint32_t node)
 {
     return index__block(ix, node) + ix->low_offset + (node & ix->block_mask) * ix->low_bytes;

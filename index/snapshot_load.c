@@ -85,7 +85,7 @@ static enum err_code check_header(
         h->sum != checksum64(h, offsetof(struct snapshot_header, sum)))
         return damaged(r, "the header's checksum is wrong", e);
     if (h->dim != o->dim || h->metric != (uint32_t)o->metric || h->m != o->m ||
-        h->bits != o->bits || h->seed != o->seed)
+        h->bits != (o->bits ? o->bits : 24) || h->seed != o->seed)
         return damaged(r, "it is of an index with other options", e);
     if (h->file_bytes != r->from.bytes) return damaged(r, "it is cut short, or too long", e);
     if (!memchr(h->label, 0, sizeof h->label)) return damaged(r, "its label has no end", e);

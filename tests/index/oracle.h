@@ -28,14 +28,32 @@ void oracle_put(struct oracle *x, struct index *ix, size_t slot, const float *ve
 /** Delete from both; the index must agree on whether it was there. */
 void oracle_delete(struct oracle *x, struct index *ix, size_t slot);
 
-/** index_search, which must succeed, and what it must look like whatever it found: live and allowed ids
- * with their true scores, none twice, descending, ties by id, as many as there are up to k. With `exact`
- * also: the best ones. Returns recall by score. */
+/** How far a score may be from the true one: this times |v|^2 + |q|^2, or times 1 for cosine. */
+double oracle_tolerance(const struct index_options *o);
+/** The score of a slot's vector in double precision. */
+double oracle_score(const struct oracle *x, size_t slot, const float *q);
+/** What an answer must look like whatever was found: live and allowed ids with their true scores, none twice,
+ * descending, ties by id, as many as there are up to k. With `exact` also: the best ones. Returns recall by score;
+ * a range search is measured by the hits that are above its bound by more than rounding. */
+double oracle_judge(const struct oracle *x, const struct index_query *q,
+    const struct index_hit *hits, size_t n, bool exact);
+/** index_search, which must succeed, judged. */
 double oracle_check(const struct oracle *x, const struct index *ix, const struct index_query *q,
     struct index_scratch *s, bool exact);
+/** As oracle_check, and how the answer was found. */
+double oracle_ask(const struct oracle *x, const struct index *ix, const struct index_query *q,
+    struct index_scratch *s, bool exact, struct index_report *ret_report);
+/** Every slot: is it there exactly if it should be, with the vector that was put? Counts too. */
+void oracle_compare(const struct oracle *x, const struct index *ix);
 
 /** Normal around one of a few centres: enough structure for a graph to matter. */
 void random_vector(struct rng *r, float *v, size_t dim);
 struct index_options small_options(size_t dim, enum metric_kind metric);
+struct index *open_index(const struct index_options *o);
+/** Until none waits. */
 void link_all(struct index *ix, struct index_scratch *s);
+/** Upkeep and linking in turn until there is nothing to do for either. force: down to the last tombstone. */
+void maintain_all(struct index *ix, struct index_scratch *s, bool force);
+/** In the set of ids [n_bits]; counts it. */
+void allow_id(uint64_t *bits, struct index_allow *a, uint64_t id);
 void must_verify(const struct index *ix);

@@ -58,7 +58,7 @@ static void find_own(
     struct index_query q = { .vector = v, .k = 1, .ef = 10, .exact = exact };
     struct index_hit hit = { .id = UINT64_MAX };
     size_t n = 0;
-    expect(st, index_search(st->ix, &q, s, &hit, &n, NULL) == ERR_OK && n == 1);
+    expect(st, index_search(st->ix, &q, s, &hit, &n, NULL, NULL) == ERR_OK && n == 1);
     atomic_fetch_add(&st->asked, 1);
     if (hit.id == id) return;
     atomic_fetch_add(&st->missed, 1);
@@ -110,7 +110,7 @@ static void see_all(
 {
     struct index_query q = { .vector = v, .k = N_ALL + 10, .exact = true };
     size_t n = 0, stable = 0, churn = 0;
-    expect(st, index_search(st->ix, &q, s, hits, &n, NULL) == ERR_OK && n <= N_ALL);
+    expect(st, index_search(st->ix, &q, s, hits, &n, NULL, NULL) == ERR_OK && n <= N_ALL);
     uint8_t seen[ID_END] = { 0 };
     for (size_t i = 0; i < n; i++) {
         expect(st, hits[i].id < ID_END && seen[hits[i].id]++ == 0);
@@ -128,7 +128,7 @@ static void see_some(struct stress *st, struct index_scratch *s, const float *v)
     struct index_hit hits[10];
     struct index_query q = { .vector = v, .k = 10, .ef = 12 };
     size_t n = 0;
-    expect(st, index_search(st->ix, &q, s, hits, &n, NULL) == ERR_OK && n == 10);
+    expect(st, index_search(st->ix, &q, s, hits, &n, NULL, NULL) == ERR_OK && n == 10);
     for (size_t i = 0; i < n; i++) {
         expect(st, hits[i].id < GRAVE || hits[i].id >= GRAVE + N_GRAVE);
         for (size_t j = 0; j < i; j++)
@@ -159,7 +159,7 @@ static void searcher(void *arg)
         struct index_allow allow = { bits, CHURN + N_CHURN, 1 };
         struct index_query q = { .vector = v, .k = 3, .allow = &allow };
         size_t n = 0;
-        expect(st, index_search(st->ix, &q, s, hits, &n, NULL) == ERR_OK);
+        expect(st, index_search(st->ix, &q, s, hits, &n, NULL, NULL) == ERR_OK);
         expect(st, n == 1 && hits[0].id == churn);
         struct index_stats stats;
         index_stats(st->ix, &stats);

@@ -7,21 +7,13 @@
 #include "tests/index/oracle.h"
 #include "tests/support/test.h"
 
-static struct index *fresh(const struct index_options *o)
-{
-    struct index *ix = NULL;
-    struct err e = ERR_INIT;
-    ck_assert_ok(index_new(o, &ix, &e), &e);
-    return ix;
-}
-
 START_TEST(levels_are_geometric)
 {
     struct index_options o = small_options(1, INDEX_L2);
     o.m = 16;
-    struct index *ix = fresh(&o), *same = fresh(&o);
+    struct index *ix = open_index(&o), *same = open_index(&o);
     o.seed = 2;
-    struct index *other = fresh(&o);
+    struct index *other = open_index(&o);
     size_t counts[LEVEL_MAX + 1] = { 0 }, differ = 0;
     const uint32_t n = 200000;
     for (uint32_t node = 0; node < n; node++) {
@@ -46,7 +38,7 @@ END_TEST
 START_TEST(one_thread_is_deterministic)
 {
     struct index_options o = small_options(10, INDEX_COSINE);
-    struct index *a = fresh(&o), *b = fresh(&o);
+    struct index *a = open_index(&o), *b = open_index(&o);
     struct index_scratch *s = index_scratch_new(), *t = index_scratch_new();
     struct rng r;
     rng_init(&r, 3);
@@ -56,9 +48,10 @@ START_TEST(one_thread_is_deterministic)
         random_vector(&r, v, 10);
         ck_assert_ok(index_put(a, id, v, NULL));
         ck_assert_ok(index_put(b, id, v, NULL));
-        ck_assert_ok(index_link(b, 1, t, &n, NULL)); /* one by one, the others at the end */
     }
     link_all(a, s);
+    for (n = 1; n > 0;)
+        ck_assert_ok(index_link(b, 1, t, &n, NULL)); /* one by one */
     must_verify(a);
     ck_assert(atomic_load(&a->entry) == atomic_load(&b->entry));
     for (uint32_t node = 0; node < 1500; node++)
@@ -76,7 +69,7 @@ END_TEST
 START_TEST(link_takes_what_waits)
 {
     struct index_options o = small_options(4, INDEX_L2);
-    struct index *ix = fresh(&o);
+    struct index *ix = open_index(&o);
     struct index_scratch *s = index_scratch_new();
     struct index_stats st;
     struct rng r;
@@ -104,7 +97,7 @@ START_TEST(link_takes_what_waits)
     index_stats(ix, &st);
     ck_assert_uint_eq(st.live, 70);
     ck_assert_uint_eq(st.pending, 0);
-    ck_assert_uint_eq(atomic_load(&ix->watermark), 100);
+    ck_assert_uint_eq(atomic_load(&ix->tail.watermark), 100);
     must_verify(ix);
     index_scratch_free(s);
     index_free(ix);
@@ -115,7 +108,7 @@ END_TEST
 START_TEST(equal_vectors)
 {
     struct index_options o = small_options(12, (enum metric_kind)_i);
-    struct index *ix = fresh(&o);
+    struct index *ix = open_index(&o);
     struct index_scratch *s = index_scratch_new();
     const size_t n_equal = test_is_slow_run() ? 10000 : 100000;
     float equal[12], v[12];
@@ -134,7 +127,7 @@ START_TEST(equal_vectors)
     struct index_hit hits[100];
     size_t n;
     struct index_query q = { .vector = equal, .k = 100, .ef = 100 };
-    ck_assert_ok(index_search(ix, &q, s, hits, &n, NULL));
+    ck_assert_ok(index_search(ix, &q, s, hits, &n, NULL, NULL));
     ck_assert_uint_eq(n, 100);
     size_t equals = 0;
     for (size_t i = 0; i < n; i++)
@@ -146,7 +139,7 @@ START_TEST(equal_vectors)
         ck_assert(index_delete(ix, id));
     q.k = 3;
     q.ef = 3;
-    ck_assert_ok(index_search(ix, &q, s, hits, &n, NULL));
+    ck_assert_ok(index_search(ix, &q, s, hits, &n, NULL, NULL));
     ck_assert_uint_eq(n, 3);
     if (o.metric != INDEX_DOT) ck_assert_uint_eq(hits[0].id, n_equal - 1);
     must_verify(ix);
@@ -160,7 +153,7 @@ START_TEST(near_equal_vectors)
 {
     struct index_options o = small_options(16, INDEX_COSINE);
     struct oracle x;
-    struct index *ix = fresh(&o);
+    struct index *ix = open_index(&o);
     struct index_scratch *s = index_scratch_new();
     struct rng r;
     rng_init(&r, 9);
@@ -191,21 +184,22 @@ END_TEST
 START_TEST(unclaimed_node_waits_again)
 {
     struct index_options o = small_options(2, INDEX_L2);
-    struct index *ix = fresh(&o);
+    struct index *ix = open_index(&o);
     for (uint64_t id = 0; id < 5; id++)
         ck_assert_ok(index_put(ix, id, ((float[]){ (float)id, 1 }), NULL));
     uint32_t a, b, c;
-    ck_assert(store__claim(ix, &a) && store__claim(ix, &b));
+    uint64_t at_a, at_b, at_c;
+    ck_assert(tail__claim(ix, &a, &at_a) && tail__claim(ix, &b, &at_b));
     ck_assert(a == 0 && b == 1);
-    store__linked(ix, b);
-    ck_assert_uint_eq(atomic_load(&ix->watermark), 0);
-    store__unclaim(ix, a);
-    ck_assert(store__claim(ix, &c));
-    ck_assert_uint_eq(c, 0);
-    store__linked(ix, c);
-    ck_assert_uint_eq(atomic_load(&ix->watermark), 2);
-    ck_assert(store__claim(ix, &c));
-    ck_assert_uint_eq(c, 2);
+    tail__linked(ix, b);
+    ck_assert_uint_eq(atomic_load(&ix->tail.watermark), 0);
+    tail__unclaim(ix, a, at_a);
+    ck_assert(tail__claim(ix, &c, &at_c));
+    ck_assert(c == 0 && at_c == at_a);
+    tail__linked(ix, c);
+    ck_assert_uint_eq(atomic_load(&ix->tail.watermark), 2);
+    ck_assert(tail__claim(ix, &c, &at_c));
+    ck_assert(c == 2 && at_c == 2);
     index_free(ix);
 }
 END_TEST

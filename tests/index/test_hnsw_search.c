@@ -1,6 +1,8 @@
 /* The walk by itself: descent, recall, tombstones, filters, twins, giving up. */
 #include "index/index_internal.h"
 
+#include <math.h>
+
 #include "tests/index/oracle.h"
 #include "tests/support/test.h"
 
@@ -34,8 +36,11 @@ static void teardown(void)
 
 static void walk(struct layer_search ls, const float *query)
 {
-    ls.query = query;
+    ck_assert_ok(scratch__query(ix, scratch));
+    codes__prepare(ix, query, 1, &scratch->query);
+    ls.query = &scratch->query;
     ls.metric = INDEX_L2;
+    if (ls.n_within == 0) ls.radius = -INFINITY;
     uint64_t start = hnsw__descend(ix, &ls, atomic_load(&ix->entry), scratch);
     ck_assert_ok(hnsw__search_layer(ix, &ls, start, scratch, NULL));
     key_heap__sort_max(&scratch->found);
@@ -45,7 +50,7 @@ START_TEST(finds_nodes_by_their_vectors)
 {
     size_t found = 0;
     for (uint32_t node = 0; node < N; node++) {
-        walk((struct layer_search){ .ef = 20 }, index__row(ix, node));
+        walk((struct layer_search){ .ef = 20 }, data[node]);
         ck_assert_uint_eq(scratch->found.n, 20);
         for (size_t i = 1; i < 20; i++)
             ck_assert_uint_lt(scratch->found.v[i - 1], scratch->found.v[i]);
@@ -61,7 +66,7 @@ START_TEST(walks_through_tombstones)
         if (id % 10 != 0) ck_assert(index_delete(ix, id));
     size_t found = 0;
     for (uint32_t node = 0; node < N; node += 10) {
-        walk((struct layer_search){ .ef = 20, .live_only = true }, index__row(ix, node));
+        walk((struct layer_search){ .ef = 20, .live_only = true }, data[node]);
         ck_assert_uint_eq(scratch->found.n, 20);
         for (size_t i = 0; i < 20; i++)
             ck_assert_uint_eq(key_node(scratch->found.v[i]) % 10, 0);
@@ -82,7 +87,7 @@ START_TEST(filter_inside_the_walk)
     size_t found = 0;
     for (uint32_t node = 0; node < N; node += 20) {
         struct layer_search ls = { .ef = 10, .live_only = true, .allow = &allow };
-        walk(ls, index__row(ix, node));
+        walk(ls, data[node]);
         ck_assert_uint_eq(scratch->found.n, 10);
         for (size_t i = 0; i < 10; i++)
             ck_assert_uint_eq(key_node(scratch->found.v[i]) % 20, 0);
@@ -99,23 +104,27 @@ START_TEST(twins_are_found_with_their_node)
     link_all(ix, scratch);
     must_verify(ix);
     ck_assert(index_delete(ix, 7)); /* the node they hang on */
-    walk((struct layer_search){ .ef = 40, .live_only = true }, index__row(ix, 7));
+    walk((struct layer_search){ .ef = 40, .live_only = true }, data[7]);
     for (size_t i = 0; i < 30; i++)
         ck_assert_uint_ge(key_node(scratch->found.v[i]), N);
     ck_assert_uint_lt(key_node(scratch->found.v[30]), N);
-    walk((struct layer_search){ .ef = 12, .live_only = true }, index__row(ix, 7));
+    walk((struct layer_search){ .ef = 12, .live_only = true }, data[7]);
     ck_assert_uint_eq(scratch->found.n, 12);
 }
 END_TEST
 
 START_TEST(gives_up)
 {
-    struct layer_search ls = {
-        .query = data[0], .metric = INDEX_L2, .ef = 500, .max_distances = 300
-    };
+    ck_assert_ok(scratch__query(ix, scratch));
+    codes__prepare(ix, data[0], 1, &scratch->query);
+    struct layer_search ls = { .query = &scratch->query,
+        .metric = INDEX_L2,
+        .ef = 500,
+        .radius = -INFINITY,
+        .max_estimates = 300 };
     uint64_t start = hnsw__descend(ix, &ls, atomic_load(&ix->entry), scratch);
     ck_assert_err(hnsw__search_layer(ix, &ls, start, scratch, NULL), ERR_LIMIT);
-    ls.max_distances = 0;
+    ls.max_estimates = 0;
     ck_assert_ok(hnsw__search_layer(ix, &ls, start, scratch, NULL));
     ck_assert_uint_eq(scratch->found.n, 500);
 }

@@ -6,6 +6,7 @@
 
 #include "base/mem.h"
 #include "base/rng.h"
+#include "tests/index/oracle.h"
 #include "tests/support/test.h"
 
 static int ascending(const void *a, const void *b)
@@ -72,6 +73,7 @@ END_TEST
 
 START_TEST(top_keeps_the_best)
 {
+    struct index *ix = NULL; /* asked only where an id comes twice */
     struct rng r;
     struct top t = { 0 };
     rng_init(&r, 7);
@@ -91,7 +93,7 @@ START_TEST(top_keeps_the_best)
             least[at] = d;
         }
         ck_assert(t.bound == least[cap - 1]);
-        top__finish(&t);
+        top__finish(ix, &t);
         ck_assert_uint_eq(t.n, cap);
         for (size_t i = 0; i < cap; i++) {
             ck_assert(t.v[i].distance == least[i]);
@@ -102,19 +104,27 @@ START_TEST(top_keeps_the_best)
 }
 END_TEST
 
-START_TEST(newest_node_of_an_id_stays)
+/** Of an id that was seen twice, the living node stays; of one node seen twice, one hit. */
+START_TEST(an_id_comes_once)
 {
+    struct index_options o = small_options(1, INDEX_L2);
+    struct index *ix = open_index(&o);
     struct top t = { 0 };
+    for (int i = 0; i < 3; i++) { /* node i; only the last lives */
+        ck_assert_ok(index_put(ix, 50, &(float){ (float)i }, NULL));
+        if (i == 0) ck_assert_ok(index_put(ix, 51, &(float){ 7 }, NULL)); /* node 1 */
+    }
     ck_assert_ok(top__begin(&t, 6));
-    top__offer(&t, 0.1f, 4, 50);
-    top__offer(&t, 0.9f, 8, 50);
-    top__offer(&t, 0.5f, 6, 51);
-    top__offer(&t, 0.2f, 5, 50);
-    top__offer(&t, 0.5f, 6, 51); /* the same node twice */
-    top__finish(&t);
+    top__offer(&t, 0.1f, 0, 50);
+    top__offer(&t, 0.9f, 3, 50);
+    top__offer(&t, 0.5f, 1, 51);
+    top__offer(&t, 0.2f, 2, 50);
+    top__offer(&t, 0.5f, 1, 51);
+    top__finish(ix, &t);
     ck_assert_uint_eq(t.n, 2);
-    ck_assert(t.v[0].id == 51 && t.v[1].id == 50 && t.v[1].node == 8);
+    ck_assert(t.v[0].id == 51 && t.v[1].id == 50 && t.v[1].node == 3);
     mem_free(t.v);
+    index_free(ix);
 }
 END_TEST
 
@@ -142,7 +152,7 @@ TEST_SUITE(scratch)
     tcase_add_test(tc, heaps_sort);
     tcase_add_test(tc, pop_is_ascending);
     tcase_add_test(tc, top_keeps_the_best);
-    tcase_add_test(tc, newest_node_of_an_id_stays);
+    tcase_add_test(tc, an_id_comes_once);
     tcase_add_test(tc, marks_are_forgotten);
     suite_add_tcase(s, tc);
 }

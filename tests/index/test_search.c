@@ -211,11 +211,11 @@ START_TEST(min_score)
         size_t n, above = 0;
         random_vector(&w.r, w.v, 8);
         q.vector = w.v;
-        ck_assert_ok(index_search(w.ix, &q, w.s, hits, &n, NULL));
+        ck_assert_ok(index_search(w.ix, &q, w.s, hits, &n, NULL, NULL));
         q.has_min_score = false;
         struct index_hit all[300];
         size_t n_all;
-        ck_assert_ok(index_search(w.ix, &q, w.s, all, &n_all, NULL));
+        ck_assert_ok(index_search(w.ix, &q, w.s, all, &n_all, NULL, NULL));
         while (above < n_all && all[above].score >= least)
             above++;
         ck_assert_uint_eq(n, above);
@@ -243,7 +243,7 @@ START_TEST(bad_queries)
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         struct index_hit hit = { .id = 5 };
         size_t n = 99;
-        ck_assert_err(index_search(w.ix, &bad[i], w.s, &hit, &n, NULL), ERR_INVALID);
+        ck_assert_err(index_search(w.ix, &bad[i], w.s, &hit, &n, NULL, NULL), ERR_INVALID);
         ck_assert(n == 99 && hit.id == 5);
     }
     close_world(&w);
@@ -259,20 +259,23 @@ START_TEST(deadlines)
     struct index_hit hits[4];
     size_t n = 99;
     struct index_query q = { .vector = w.v, .k = 4, .deadline_ns = 1 };
-    ck_assert_err(index_search(w.ix, &q, w.s, hits, &n, NULL), ERR_TIMEOUT);
+    ck_assert_err(index_search(w.ix, &q, w.s, hits, &n, NULL, NULL), ERR_TIMEOUT);
     ck_assert_uint_eq(n, 99);
     q.deadline_ns = time_mono_ns() + 60 * NS_PER_S;
-    ck_assert_ok(index_search(w.ix, &q, w.s, hits, &n, NULL));
+    ck_assert_ok(index_search(w.ix, &q, w.s, hits, &n, NULL, NULL));
 
     /* and inside the loops, where the clock is looked at now and then */
     q.deadline_ns = 1;
-    ck_assert_ok(scratch__query(w.s, w.ix->row_floats));
-    store__write_row(w.ix, w.s->query, w.v, 1);
+    ck_assert_ok(scratch__query(w.ix, w.s));
+    codes__prepare(w.ix, w.v, 1, &w.s->query);
     ck_assert_ok(top__begin(&w.s->top, 4));
-    ck_assert_err(exact__scan(w.ix, &q, 0, w.s, NULL), ERR_TIMEOUT);
-    struct layer_search ls = {
-        .query = w.s->query, .ef = 1000, .live_only = true, .deadline_ns = 1, .metric = INDEX_L2
-    };
+    ck_assert_err(scan__all(w.ix, &q, w.s, NULL), ERR_TIMEOUT);
+    struct layer_search ls = { .query = &w.s->query,
+        .ef = 1000,
+        .live_only = true,
+        .deadline_ns = 1,
+        .metric = INDEX_L2,
+        .radius = -INFINITY };
     uint64_t start = hnsw__descend(w.ix, &ls, atomic_load(&w.ix->entry), w.s);
     ck_assert_err(hnsw__search_layer(w.ix, &ls, start, w.s, NULL), ERR_TIMEOUT);
     close_world(&w);

@@ -1,39 +1,43 @@
-/* Layout, block boundaries, states and counters. */
+/* Layout, block boundaries, states and counters, vacant places. */
 #include "index/index_internal.h"
 
+#include "base/mem.h"
 #include "tests/index/oracle.h"
 #include "tests/support/test.h"
 
 static struct index *fresh(size_t dim, size_t m)
 {
     struct index_options o = small_options(dim, INDEX_L2);
-    struct index *ix = NULL;
-    struct err e = ERR_INIT;
     o.m = m;
-    ck_assert_ok(index_new(&o, &ix, &e), &e);
-    return ix;
+    return open_index(&o);
 }
 
 START_TEST(parts_of_a_block_do_not_overlap)
 {
     static const size_t dims[] = { 1, 16, 17, 255, 256, 257, 1000, 4096 };
     static const size_t ms[] = { 4, 5, 16, 64 };
-    for (size_t i = 0; i < 8; i++)
-        for (size_t j = 0; j < 4; j++) {
-            struct index *ix = fresh(dims[i], ms[j]);
-            size_t n = (size_t)1 << ix->block_shift;
-            ck_assert_uint_eq(ix->row_floats % 16, 0);
-            ck_assert_uint_ge(ix->row_floats, dims[i]);
-            ck_assert_uint_ge(ix->links_offset, n * ix->row_floats * 4);
-            ck_assert_uint_ge(ix->meta_offset, ix->links_offset + n * ix->m0 * 4);
-            ck_assert_uint_ge(ix->upper_offset, ix->meta_offset + n * sizeof(struct node_meta));
-            ck_assert_uint_ge(ix->block_bytes, ix->upper_offset + n * sizeof(void *));
-            ck_assert_uint_eq(ix->meta_offset % 64, 0);
-            ck_assert_uint_le(ix->block_bytes, 17 << 20);
-            ck_assert_uint_ge(n, 256);
-            index_free(ix);
-        }
-    ck_assert_uint_eq(sizeof(struct node_meta), 16);
+    for (size_t i = 0; i < 8 * 4 * 2; i++) {
+        struct index_options o = small_options(dims[i / 8], INDEX_L2);
+        o.m = ms[i / 2 % 4];
+        o.bits = i % 2 ? 12 : 24;
+        struct index *ix = open_index(&o);
+        size_t n = (size_t)1 << ix->block_shift;
+        ck_assert_uint_eq(ix->row_bytes % 16, 0);
+        ck_assert_uint_ge(ix->row_bytes, sizeof(struct row_head) + o.dim);
+        ck_assert_uint_ge(ix->low_bytes, o.bits == 24 ? 2 * o.dim : (o.dim + 1) / 2);
+        ck_assert_uint_ge(ix->low_offset, n * ix->row_bytes);
+        ck_assert_uint_ge(ix->links_offset, ix->low_offset + n * ix->low_bytes);
+        ck_assert_uint_ge(ix->meta_offset, ix->links_offset + n * ix->m0 * 4);
+        ck_assert_uint_ge(ix->block_bytes, ix->meta_offset + n * sizeof(struct node_meta));
+        ck_assert_uint_eq(ix->low_offset % 64, 0);
+        ck_assert_uint_eq(ix->links_offset % 64, 0);
+        ck_assert_uint_eq(ix->meta_offset % 64, 0);
+        ck_assert_uint_eq(ix->block_bytes % 4096, 0);
+        ck_assert_uint_le(ix->block_bytes, 17 << 20);
+        ck_assert_uint_ge(n, 256);
+        index_free(ix);
+    }
+    ck_assert_uint_eq(sizeof(struct node_meta), 24);
 }
 END_TEST
 
@@ -42,54 +46,166 @@ START_TEST(blocks_never_move)
 {
     struct index *ix = fresh(3, 4);
     struct index_stats st;
-    size_t last = 0;
+    size_t last = 0, step = (size_t)1 << ix->block_shift, n = 20 * step;
     ck_assert_ok(index_put(ix, 0, ((float[]){ 0, 1, 2 }), NULL));
-    const float *first = index__row(ix, 0);
-    for (uint64_t id = 1; id < 20 * 4096; id++) {
+    const char *first = index__row(ix, 0);
+    for (uint64_t id = 1; id < n; id++) {
         const float v[3] = { (float)id, 1, 2 };
         ck_assert_ok(index_put(ix, id, v, NULL));
-        if (id % 4096 != 0) continue;
+        if (id % step != 0) continue;
         index_stats(ix, &st);
         ck_assert_uint_gt(st.size_bytes, last);
         last = st.size_bytes;
     }
     ck_assert_ptr_eq(first, index__row(ix, 0));
-    for (uint32_t node = 0; node < 20 * 4096; node++) {
-        const float *row = index__row(ix, node);
-        ck_assert_uint_eq((uintptr_t)row % 64, 0);
-        if (row[0] != (float)node || row[2] != 2.0f || row[3] != 0.0f || row[15] != 0.0f)
-            ck_abort_msg("row %u", node);
+    ck_assert_uint_eq(ix->n_blocks, 20);
+    for (uint64_t id = 0; id < n; id += 17) {
+        float got[3], want[3] = { (float)id, 1, 2 };
+        ck_assert_ok(index_get(ix, id, got, NULL));
+        ck_assert_near(got, want, 3, 1e-6 + 1e-6 * (double)id, 0);
     }
     must_verify(ix);
     index_free(ix);
 }
 END_TEST
 
+static void has(const struct index *ix, size_t live, size_t pending, size_t deleted)
+{
+    struct index_stats st;
+    index_stats(ix, &st);
+    ck_assert_uint_eq(st.live, live);
+    ck_assert_uint_eq(st.pending, pending);
+    ck_assert_uint_eq(st.deleted, deleted);
+}
+
 START_TEST(counters_follow_the_states)
 {
     struct index *ix = fresh(1, 4);
-    struct index_stats st;
     uint32_t node;
+    uint64_t at;
     for (uint64_t id = 0; id < 4; id++)
         ck_assert_ok(index_put(ix, id, ((float[]){ (float)id }), NULL));
-    ck_assert(store__claim(ix, &node) && node == 0);
+    ck_assert(tail__claim(ix, &node, &at) && node == 0 && at == 0);
     ck_assert(index_delete(ix, 0)); /* while it is being linked */
-    index_stats(ix, &st);
-    ck_assert(st.live == 3 && st.pending == 3 && st.deleted == 1);
-    store__linked(ix, node);
-    index_stats(ix, &st);
-    ck_assert(st.live == 3 && st.pending == 3);
-    ck_assert_uint_eq(atomic_load(&ix->watermark), 1);
+    has(ix, 3, 3, 1);
+    tail__linked(ix, node);
+    has(ix, 3, 3, 1);
+    ck_assert_uint_eq(atomic_load(&ix->tail.watermark), 1);
     ck_assert(index_delete(ix, 2)); /* while it waits */
-    ck_assert(store__claim(ix, &node) && node == 1);
-    store__linked(ix, node);
-    ck_assert_uint_eq(atomic_load(&ix->watermark), 3);
-    ck_assert(store__claim(ix, &node) && node == 3);
-    ck_assert(!store__claim(ix, &node));
+    ck_assert(tail__claim(ix, &node, &at) && node == 1);
+    tail__linked(ix, node);
+    ck_assert_uint_eq(atomic_load(&ix->tail.watermark), 3);
+    ck_assert(tail__claim(ix, &node, &at) && node == 3 && at == 3);
+    ck_assert(!tail__claim(ix, &node, &at));
     ck_assert(index_delete(ix, 1)); /* after it was linked */
-    store__linked(ix, 3);
-    index_stats(ix, &st);
-    ck_assert(st.live == 1 && st.pending == 0 && st.deleted == 3);
+    tail__linked(ix, 3);
+    has(ix, 1, 0, 3);
+    ck_assert_ok(index_put(ix, 3, ((float[]){ 9 }), NULL)); /* replaced */
+    has(ix, 1, 1, 4);
+    index_free(ix);
+}
+END_TEST
+
+static uint32_t allot(struct index *ix)
+{
+    uint32_t node = NODE_NONE;
+    struct err e = ERR_INIT;
+    rwlock_wrlock(&ix->ids_lock);
+    ck_assert_ok(store__allot(ix, &node, &e), &e);
+    rwlock_unlock(&ix->ids_lock);
+    return node;
+}
+
+static void vacate(struct index *ix, uint32_t node)
+{
+    rwlock_wrlock(&ix->ids_lock);
+    store__vacate(ix, node);
+    rwlock_unlock(&ix->ids_lock);
+}
+
+/** Lowest block first, last vacated first; new places only when none is vacant. */
+START_TEST(vacant_places_are_taken_first)
+{
+    struct index *ix = fresh(700, 4);
+    const uint32_t block = ix->block_mask + 1, n = 3 * block;
+    for (uint32_t i = 0; i < n; i++)
+        ck_assert_uint_eq(allot(ix), i);
+    vacate(ix, 2 * block + 5);
+    vacate(ix, block + 7);
+    vacate(ix, 9);
+    vacate(ix, block + 8);
+    ck_assert_uint_eq(allot(ix), 9);
+    ck_assert_uint_eq(allot(ix), block + 8);
+    vacate(ix, 3);
+    ck_assert_uint_eq(allot(ix), 3);
+    ck_assert_uint_eq(allot(ix), block + 7);
+    ck_assert_uint_eq(allot(ix), 2 * block + 5);
+    ck_assert_uint_eq(allot(ix), n);
+    ck_assert_uint_eq(atomic_load(&ix->vacant), 0);
+    index_free(ix);
+}
+END_TEST
+
+/** An allotted place has empty lists and nothing of who had it before. */
+START_TEST(a_place_is_handed_over_clean)
+{
+    struct index *ix = fresh(4, 4);
+    uint32_t node = allot(ix), other = allot(ix);
+    struct node_meta *m = index__meta(ix, node);
+    m->id = 77;
+    m->level = 3;
+    m->upper = 12;
+    atomic_store(&m->is_twin, true);
+    atomic_store(&m->state, NODE_USED | NODE_LINKED | NODE_CLAIMED | NODE_DELETED);
+    for (size_t i = 0; i < ix->m0; i++)
+        atomic_store(&index__links(ix, node, 0)[i], other);
+    vacate(ix, node);
+    ck_assert_uint_eq(index__state(m), 0);
+    ck_assert_uint_eq(allot(ix), node);
+    ck_assert(m->id == 0 && m->level == 0 && m->upper == NODE_NONE);
+    ck_assert(!atomic_load(&m->is_twin) && atomic_load(&m->twin) == NODE_NONE);
+    for (size_t i = 0; i < ix->m0; i++)
+        ck_assert_uint_eq(atomic_load(&index__links(ix, node, 0)[i]), NODE_NONE);
+    index_free(ix);
+}
+END_TEST
+
+/** Only whole blocks at the end, never the first; the numbers behind them are used anew. */
+START_TEST(trims_vacant_blocks_at_the_end)
+{
+    struct index *ix = fresh(1000, 4);
+    const uint32_t block = ix->block_mask + 1, n = 4 * block + 10;
+    char *gone[8];
+    for (uint32_t i = 0; i < n; i++)
+        (void)allot(ix);
+    for (uint32_t i = 2 * block; i < n; i++)
+        if (i != 3 * block + 4) vacate(ix, i);
+    rwlock_wrlock(&ix->ids_lock);
+    ck_assert_uint_eq(store__trim(ix, gone, 8), 1);
+    mem_unmap(gone[0], ix->block_bytes);
+    ck_assert_uint_eq(atomic_load(&ix->n_nodes), 4 * block);
+    ck_assert_uint_eq(store__trim(ix, gone, 8), 0);
+    store__vacate(ix, 3 * block + 4);
+    ck_assert_uint_eq(store__trim(ix, gone, 1), 1);
+    mem_unmap(gone[0], ix->block_bytes);
+    ck_assert_uint_eq(store__trim(ix, gone, 8), 1);
+    mem_unmap(gone[0], ix->block_bytes);
+    rwlock_unlock(&ix->ids_lock);
+    ck_assert_uint_eq(ix->n_blocks, 2);
+    ck_assert_uint_eq(atomic_load(&ix->vacant), 0);
+    ck_assert_ptr_null(index__block(ix, 2 * block));
+    ck_assert_uint_eq(allot(ix), 2 * block);
+    ck_assert_ptr_nonnull(index__block(ix, 2 * block));
+    for (uint32_t i = 0; i <= 2 * block; i++)
+        vacate(ix, i);
+    rwlock_wrlock(&ix->ids_lock);
+    size_t n_gone = store__trim(ix, gone, 8);
+    rwlock_unlock(&ix->ids_lock);
+    ck_assert_uint_eq(n_gone, 2);
+    for (size_t i = 0; i < n_gone; i++)
+        mem_unmap(gone[i], ix->block_bytes);
+    ck_assert_uint_eq(ix->n_blocks, 1); /* the first stays */
+    must_verify(ix);
     index_free(ix);
 }
 END_TEST
@@ -101,5 +217,8 @@ TEST_SUITE(store)
     tcase_add_test(tc, parts_of_a_block_do_not_overlap);
     tcase_add_test(tc, blocks_never_move);
     tcase_add_test(tc, counters_follow_the_states);
+    tcase_add_test(tc, vacant_places_are_taken_first);
+    tcase_add_test(tc, a_place_is_handed_over_clean);
+    tcase_add_test(tc, trims_vacant_blocks_at_the_end);
     suite_add_tcase(s, tc);
 }

@@ -29,7 +29,7 @@ static struct index *built(void)
 static uint32_t a_node(const struct index *ix, bool twin)
 {
     uint32_t node = 100;
-    while (index__meta(ix, node)->is_twin != twin)
+    while (atomic_load(&index__meta(ix, node)->is_twin) != twin)
         node++;
     return node;
 }
@@ -50,13 +50,13 @@ static void break_it(struct index *ix, int how)
     case 8: index__meta(ix, node)->id = 77777; break;
     case 9: atomic_fetch_or(&index__meta(ix, node)->state, NODE_DELETED); break;
     case 10: atomic_fetch_and(&index__meta(ix, node)->state, (uint8_t)~NODE_CLAIMED); break;
-    case 11: atomic_store(&ix->watermark, 501); break;
+    case 11: atomic_store(&ix->tail.watermark, 501); break;
     case 12: atomic_store(&ix->entry, ENTRY_NONE); break;
     case 13: atomic_store(&ix->entry, (UINT64_C(9) << 32) | node); break;
     case 14: atomic_store(&ix->entry, twin); break;
-    case 15: index__row(ix, twin)[0] += 1; break;
+    case 15: ((struct row_head *)(void *)index__row(ix, twin))->scale += 1; break;
     case 16: atomic_store(&index__meta(ix, node)->twin, node); break;
-    case 17: index__meta(ix, twin)->is_twin = false; break;
+    case 17: atomic_store(&index__meta(ix, twin)->is_twin, false); break;
     case 18: index__meta(ix, node)->level ^= 1; break;
     case 19: /* islands: nothing leads anywhere */
         for (uint32_t at = 0; at < 500; at++)

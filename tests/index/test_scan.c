@@ -1,4 +1,4 @@
-/* Scans: where they start, ties, the id path against the node path. */
+/* Scans: where they start, ties, the id path against the node path, what they leave out. */
 #include "index/index_internal.h"
 
 #include "tests/index/oracle.h"
@@ -14,7 +14,7 @@ static void setup(void)
 {
     struct index_options o = small_options(1, INDEX_L2);
     struct err e = ERR_INIT;
-    ck_assert_ok(index_new(&o, &ix, &e), &e);
+    ix = open_index(&o);
     scratch = index_scratch_new();
     for (uint64_t id = 0; id < N; id++)
         ck_assert_ok(index_put(ix, id, &(float){ (float)(100 + id / 7) }, &e), &e);
@@ -28,6 +28,13 @@ static void teardown(void)
     index_free(ix);
 }
 
+static void ready(float at, size_t room)
+{
+    ck_assert_ok(scratch__query(ix, scratch));
+    codes__prepare(ix, &at, 1, &scratch->query);
+    ck_assert_ok(top__begin(&scratch->top, room));
+}
+
 /** Among equals the smallest ids win, also at the edge of k. */
 START_TEST(ties_by_id)
 {
@@ -36,7 +43,7 @@ START_TEST(ties_by_id)
     for (size_t k = 1; k <= 300; k++) {
         struct index_query q = { .vector = &v, .k = k, .exact = true };
         size_t n;
-        ck_assert_ok(index_search(ix, &q, scratch, hits, &n, NULL));
+        ck_assert_ok(index_search(ix, &q, scratch, hits, &n, NULL, NULL));
         ck_assert_uint_eq(n, k);
         uint64_t id = 0;
         for (size_t i = 0; i < k; i++, id++) {
@@ -47,21 +54,36 @@ START_TEST(ties_by_id)
 }
 END_TEST
 
-START_TEST(scan_from_a_node_on)
+START_TEST(the_tail_from_a_place_on)
 {
     static const uint32_t firsts[] = { 0, 1, 350, 690, 699, 700 };
     for (size_t i = 0; i < 6; i++) {
         struct index_query q = { .k = N };
-        ck_assert_ok(scratch__query(scratch, ix->row_floats));
-        store__write_row(ix, scratch->query, &(float){ 100 }, 1);
-        ck_assert_ok(top__begin(&scratch->top, N));
-        ck_assert_ok(exact__scan(ix, &q, firsts[i], scratch, NULL));
+        struct tail_view view = tail__view(&ix->tail);
+        view.at = firsts[i];
+        ready(100, N);
+        ck_assert_ok(scan__tail(ix, &q, view, scratch, NULL));
         size_t want = 0;
         for (uint32_t node = firsts[i]; node < N; node++)
             want += node % 10 != 3;
         ck_assert_uint_eq(scratch->top.n, want);
         for (size_t j = 0; j < want; j++)
             ck_assert_uint_ge(scratch->top.v[j].node, firsts[i]);
+    }
+}
+END_TEST
+
+/** Linked or not, a scan over all finds the same. */
+START_TEST(all_whether_linked_or_not)
+{
+    struct index_query q = { .k = N };
+    size_t n;
+    for (int part = 0; part < 8; part++) {
+        ready(120, N);
+        ck_assert_ok(scan__all(ix, &q, scratch, NULL));
+        top__finish(ix, &scratch->top);
+        ck_assert_uint_eq(scratch->top.n, N - N / 10);
+        ck_assert_ok(index_link(ix, 100, scratch, &n, NULL));
     }
 }
 END_TEST
@@ -79,16 +101,14 @@ START_TEST(ids_and_nodes_agree)
             if (rng_unit(&r) < share) bits[id / 64] |= UINT64_C(1) << (id % 64);
         struct index_query q = { .k = 20, .allow = &allow };
         struct top_entry nodes[20];
-        ck_assert_ok(scratch__query(scratch, ix->row_floats));
-        store__write_row(ix, scratch->query, &(float){ 150 }, 1);
-        ck_assert_ok(top__begin(&scratch->top, 20));
-        ck_assert_ok(exact__scan(ix, &q, 0, scratch, NULL));
-        top__finish(&scratch->top);
+        ready(150, 20);
+        ck_assert_ok(scan__all(ix, &q, scratch, NULL));
+        top__finish(ix, &scratch->top);
         size_t n = scratch->top.n;
         memcpy(nodes, scratch->top.v, n * sizeof *nodes);
-        ck_assert_ok(top__begin(&scratch->top, 20));
-        ck_assert_ok(exact__allowed(ix, &q, scratch, NULL));
-        top__finish(&scratch->top);
+        ready(150, 20);
+        ck_assert_ok(scan__allowed(ix, &q, scratch, NULL));
+        top__finish(ix, &scratch->top);
         ck_assert_uint_eq(scratch->top.n, n);
         for (size_t i = 0; i < n; i++) {
             ck_assert(
@@ -99,12 +119,49 @@ START_TEST(ids_and_nodes_agree)
 }
 END_TEST
 
-TEST_SUITE(exact)
+/** Most vectors are told apart by their codes: few are scored exactly, and the answer is that of a full sort. */
+START_TEST(bounds_spare_most_scores)
+{
+    struct index_options o = small_options(96, (enum metric_kind)(_i % 3));
+    o.bits = _i < 3 ? 24 : 12;
+    struct oracle x;
+    struct rng r;
+    struct index *wide = open_index(&o);
+    float v[96];
+    rng_init(&r, 21);
+    oracle_init(&x, &o, 3000);
+    for (size_t slot = 0; slot < 3000; slot++) {
+        random_vector(&r, v, 96);
+        oracle_put(&x, wide, slot, v);
+    }
+    for (int part = 0; part < 2; part++) { /* before and after the centre was taken */
+        size_t scored = 0;
+        for (int i = 0; i < 10; i++) {
+            struct index_report report;
+            random_vector(&r, v, 96);
+            struct index_query q = { .vector = v, .k = 10, .exact = true };
+            oracle_ask(&x, wide, &q, scratch, true, &report);
+            ck_assert_int_eq(report.plan, INDEX_PLAN_SCAN);
+            ck_assert_uint_ge(report.estimated, 3000);
+            ck_assert_uint_eq(report.ef, 0);
+            scored += report.scored;
+        }
+        ck_assert_msg(scored < 10 * 700, "%zu of 30000 were scored", scored);
+        link_all(wide, scratch);
+    }
+    oracle_done(&x);
+    index_free(wide);
+}
+END_TEST
+
+TEST_SUITE(scan)
 {
     TCase *tc = tcase_create("core");
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_test(tc, ties_by_id);
-    tcase_add_test(tc, scan_from_a_node_on);
+    tcase_add_test(tc, the_tail_from_a_place_on);
+    tcase_add_test(tc, all_whether_linked_or_not);
     tcase_add_test(tc, ids_and_nodes_agree);
+    tcase_add_loop_test(tc, bounds_spare_most_scores, 0, 6);
     suite_add_tcase(s, tc);
 }
