@@ -149,6 +149,7 @@ static enum err_code write_page(struct engine *g, void *arg, struct err *e)
 static enum err_code index_page(struct promotion *p, const struct page *pg, struct err *e)
 {
     struct index *ix = p->next->index;
+    atomic_fetch_add(&p->next->unsaved, pg->n);
     for (size_t i = 0; i < pg->n; i++)
         if (pg->rows[i].deleted) (void)index_delete(ix, pg->rows[i].slot);
     for (size_t i = 0; i < pg->n_puts; i++) {

@@ -1,35 +1,21 @@
 /* Collections in memory: loading, counting references, describing.
  *
  * A collection enters the registry whole: it is loaded first and added last, so no reader sees half of it.
- * Loading puts the vectors into the index without linking them; they are found by exact scan until the link
- * threads have come by. That is what lets a server with a large catalog answer seconds after its start.
+ * Vectors that no snapshot of the index has (generation.c) are put into it without being linked; they are found by exact
+ * scan until the link threads have come by. That is what lets a server with a large catalog answer seconds after its start.
  */
 #include "engine/collection.h"
 
-#include "engine/encode.h"
-
 #include "base/log.h"
 #include "base/mem.h"
+#include "catalog/learning.h"
+#include "engine/engine_internal.h"
 
 #include <float.h>
 #include <math.h>
 #include <string.h>
 
 /* ---- references ---- */
-
-void generation_ref(struct generation *gen)
-{
-    atomic_fetch_add_explicit(&gen->refs, 1, memory_order_relaxed);
-}
-
-void generation_unref(struct generation *gen)
-{
-    if (!gen || atomic_fetch_sub_explicit(&gen->refs, 1, memory_order_acq_rel) != 1) return;
-    index_free(gen->index);
-    model_unref(gen->model);
-    mem_free(gen->model_name);
-    mem_free(gen);
-}
 
 void columns_unref(struct columns *c)
 {
@@ -94,41 +80,6 @@ static enum err_code copy_row(
     return ERR_OK;
 }
 
-static const enum metric_kind index_metric[] = {
-    [METRIC_COSINE] = INDEX_COSINE,
-    [METRIC_DOT] = INDEX_DOT,
-    [METRIC_L2] = INDEX_L2,
-};
-
-enum err_code generation_new(const struct catalog_collection *col,
-    const struct catalog_generation *row, struct model *model, const struct vec_kernels *k,
-    struct generation **ret_gen, struct err *e)
-{
-    AUTO_GENERATION struct generation *gen = mem_zalloc(1, sizeof *gen);
-    if (!gen) return err_set(e, ERR_NOMEM, "out of memory for a collection");
-    atomic_init(&gen->refs, 1);
-    atomic_init(&gen->link_share, 1);
-    gen->row = *row;
-    gen->seq = row->seq;
-    gen->model_name = mem_strndup(row->model_name.p ? row->model_name.p : "", row->model_name.n);
-    if (!gen->model_name) return err_set(e, ERR_NOMEM, "out of memory for a collection");
-    gen->row.model_name.p = gen->model_name;
-    if (model) model_ref(model);
-    gen->model = model;
-    const struct index_options o = {
-        .dim = row->dimensions,
-        .metric = index_metric[col->metric],
-        .m = col->m,
-        .ef_construction = col->ef_construction,
-        .ef_search = col->ef_search,
-        .seed = (uint64_t)col->id,
-        .kernels = k,
-    };
-    TRY(index_new(&o, &gen->index, e));
-    *ret_gen = steal_ptr(&gen);
-    return ERR_OK;
-}
-
 /* The model of a stored generation; NULL: own vectors, or it is not there. */
 static struct model *model_of(
     const struct catalog_collection *col, const struct catalog_generation *row, struct models *m)
@@ -179,20 +130,6 @@ static enum err_code columns_new(
     return code;
 }
 
-static enum err_code load_vector(void *arg, uint32_t slot, const float *vector, struct err *e)
-{
-    return index_put(arg, slot, vector, e);
-}
-
-enum err_code generation_load(struct generation *gen, struct catalog *c, struct err *e)
-{
-    struct index_stats stats;
-    TRY(catalog_vectors_scan(c, &gen->row, load_vector, gen->index, e));
-    index_stats(gen->index, &stats);
-    gen->backlog = stats.pending;
-    return ERR_OK;
-}
-
 static enum err_code load_value(
     void *arg, uint32_t slot, const struct field_value *v, struct err *e)
 {
@@ -212,8 +149,44 @@ static enum err_code load_columns(
     return row->n_fields ? catalog_fields_scan(c, row, load_value, f, e) : ERR_OK;
 }
 
-enum err_code collection_load(const struct catalog_collection *row, struct models *models,
-    const struct vec_kernels *k, struct catalog *c, struct collection **ret_col, struct err *e)
+/* The filter columns, on a thread of their own while the index is loaded: both take their time where there are millions
+ * of items. */
+struct columns_load {
+    struct thread thread;
+    struct catalog *catalog;
+    const struct collection *col;
+    struct err err;
+};
+
+static void load_columns_main(void *arg)
+{
+    struct columns_load *l = arg;
+    if (load_columns(l->catalog, &l->col->row, l->col->columns->fields, &l->err) == ERR_OK)
+        l->err = ERR_INIT;
+}
+
+static enum err_code load_stored(struct engine *g, const struct catalog_collection *row,
+    struct model *model, struct collection *col, struct err *e)
+{
+    struct columns_load l = { .catalog = g->catalog, .col = col, .err = ERR_INIT };
+    int64_t last;
+    TRY(catalog_last_change(g->catalog, &col->row, &last, e));
+    atomic_store(&col->published, last);
+    bool apart = thread_start(&l.thread, "columns", load_columns_main, &l, NULL) == ERR_OK;
+    enum err_code code = generation_open(g, &col->row, &row->serving, model, &col->generation, e);
+    if (apart)
+        thread_join(&l.thread);
+    else if (code == ERR_OK)
+        load_columns_main(&l);
+    if (code == ERR_OK && l.err.code != ERR_OK) {
+        if (e) *e = l.err;
+        return l.err.code;
+    }
+    return code;
+}
+
+enum err_code collection_load(struct engine *g, const struct catalog_collection *row, bool stored,
+    struct collection **ret_col, struct err *e)
 {
     AUTO_COLLECTION struct collection *col = mem_zalloc(1, sizeof *col);
     if (!col) return err_set(e, ERR_NOMEM, "out of memory for a collection");
@@ -224,13 +197,12 @@ enum err_code collection_load(const struct catalog_collection *row, struct model
     if (!col->arena || copy_row(col->arena, row, &col->row) != ERR_OK ||
         !copy_str(col->arena, &col->base_model))
         return err_set(e, ERR_NOMEM, "out of memory for a collection");
-    AUTO_MODEL struct model *model = model_of(&col->row, &row->serving, models);
-    TRY(generation_new(&col->row, &row->serving, model, k, &col->generation, e));
+    AUTO_MODEL struct model *model = model_of(&col->row, &row->serving, &g->models);
     TRY(columns_new(&col->row, &col->columns, e));
-    if (c) {
-        TRY(generation_load(col->generation, c, e));
-        TRY(load_columns(c, &col->row, col->columns->fields, e));
-    }
+    if (stored)
+        TRY(load_stored(g, row, model, col, e));
+    else
+        TRY(generation_new(g, &col->row, &row->serving, model, &col->generation, e));
     *ret_col = steal_ptr(&col);
     return ERR_OK;
 }
@@ -302,10 +274,17 @@ enum err_code collection_describe(
         .ef_construction = row.ef_construction,
         .ef_search = row.ef_search,
         .token_cost = gen->model ? encode_token_cost(gen->model) : 1,
-        .pending = stats.pending,
+        .bits = row.bits,
+        .index = { .pending = stats.pending,
+            .deleted = stats.deleted,
+            .vacant = stats.vacant,
+            .size_bytes = stats.size_bytes,
+            .repairs = stats.repairs,
+            .recall = atomic_load(&gen->recall.n) ? atomic_load(&gen->recall.mean) : NAN },
         .size_bytes = stats.size_bytes + other_bytes(col) + fields_size_bytes(columns->fields),
         .created_ms = row.created_ms,
     };
+    index_curve(gen->index, &ret->index.curve);
     return ERR_OK;
 }
 

@@ -32,6 +32,23 @@
 /* Who links a generation (link.h): those for what serves, or those of the lowest priority. */
 enum link_ring_id { RING_SERVING, RING_PATIENT, RING_COUNT };
 
+enum { UPKEEP_QUERIES = 64 };
+/* A mean of what was measured; written by the maintenance thread, read by any. */
+struct recall_mean {
+    _Atomic double mean;
+    atomic_size_t n; /* 0: nothing was measured yet */
+};
+/* What the maintenance thread remembers of a generation; its own (and until the threads run, their starter's). */
+struct generation_upkeep {
+    size_t live;      /* when it was looked at last */
+    int64_t saved_ns; /* when it was saved, or tried to be; at first when it came into memory */
+    uint64_t repairs_saved;
+    float *queries; /* [UPKEEP_QUERIES][dimensions] of late, or NULL */
+    size_t n_queries, next_query;
+    bool curve_of_queries; /* its curve was measured with them */
+    int64_t measure_ns;    /* not before */
+};
+
 struct generation {
     atomic_size_t refs;
     struct catalog_generation row; /* set once; `state` and `seq` are what they were then */
@@ -45,6 +62,9 @@ struct generation {
                     promotion that works on it, or else the writer thread */
     size_t
         backlog; /* vectors that waited when it was loaded; 0 once caught up. Owner: writer thread */
+    atomic_size_t unsaved; /* changes and links since its snapshot */
+    struct recall_mean recall;
+    struct generation_upkeep upkeep;
     struct link_place {
         struct generation *next;
         bool waiting;
@@ -68,6 +88,8 @@ struct collection {
     struct generation *previous;   /* served before; NULL: not in memory; guarded by lock */
     struct generation *building;   /* of the promotion under way, or NULL; guarded by lock */
     struct columns *columns;       /* guarded by lock */
+    atomic_llong
+        published; /* the change up to which the generation that serves has all; set by the writer thread */
     /* owner: writer thread */
     bool deleted;
     size_t n_parked;       /* writes that wait for the graph or for a swap */
@@ -101,24 +123,28 @@ void registry_remove(struct registry *r, struct collection *col);
 size_t registry_count(struct registry *r);
 
 /**
- * Build a collection in memory from its row (copied) and, with `c`, from all that the catalog holds of
- * it: vectors of the generation that serves (waiting to be linked) and field values. c == NULL: it is new and
- * empty. A model that is not in `models` is logged; the collection then has none.
+ * Build a collection in memory from its row (copied) and, if `stored`, from all that the catalog holds of
+ * it: vectors of the generation that serves (generation_open) and field values. Else it is new and
+ * empty. A model that is not in the engine's table is logged; the collection then has none.
  * Errors: the catalog's, INVALID (a row out of range), NOMEM.
  */
-MUST_USE enum err_code collection_load(const struct catalog_collection *row, struct models *models,
-    const struct vec_kernels *k, struct catalog *c, struct collection **ret_col, struct err *e);
+MUST_USE enum err_code collection_load(struct engine *g, const struct catalog_collection *row,
+    bool stored, struct collection **ret_col, struct err *e);
 void collection_ref(struct collection *col);
 /** Accepts NULL. */
 void collection_unref(struct collection *col);
 /** The generation that serves now; the caller's reference. */
 struct generation *collection_generation(struct collection *col);
-/** An empty generation beside the one that serves. model: NULL, or one of its dimension, referenced. INVALID, NOMEM. */
-MUST_USE enum err_code generation_new(const struct catalog_collection *col,
-    const struct catalog_generation *row, struct model *model, const struct vec_kernels *k,
-    struct generation **ret_gen, struct err *e);
-/** Put all its vectors that the catalog holds into its index, waiting to be linked. */
-MUST_USE enum err_code generation_load(struct generation *gen, struct catalog *c, struct err *e);
+/* generation.c. model: NULL, or one of its dimension, referenced. */
+/** An empty generation. INVALID, NOMEM. */
+MUST_USE enum err_code generation_new(struct engine *g, const struct catalog_collection *col,
+    const struct catalog_generation *row, struct model *model, struct generation **ret_gen,
+    struct err *e);
+/** One with all its vectors that the catalog holds: from its snapshot and what changed since, or from the catalog, waiting
+ * to be linked. The log says which. Blocking. The catalog's errors, INVALID, NOMEM. */
+MUST_USE enum err_code generation_open(struct engine *g, const struct catalog_collection *col,
+    const struct catalog_generation *row, struct model *model, struct generation **ret_gen,
+    struct err *e);
 void generation_ref(struct generation *gen);
 /** Accepts NULL. */
 void generation_unref(struct generation *gen);

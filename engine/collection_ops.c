@@ -103,12 +103,16 @@ static enum err_code fill_row(struct engine *g, const struct collection_spec *sp
         .ef_construction =
             spec->ef_construction ? spec->ef_construction : (uint32_t)g->cfg->index_ef_construction,
         .ef_search = spec->ef_search ? spec->ef_search : (uint32_t)g->cfg->index_ef_search,
+        .bits = spec->bits ? spec->bits : CATALOG_BITS_DEFAULT,
     };
     TRY(check_name(spec->name, e));
     TRY(check_fields(spec, e));
     TRY(check_range("/index/m", row->m, INDEX_M_MIN, INDEX_M_MAX, e));
     TRY(check_range("/index/ef_construction", row->ef_construction, 8, 2000, e));
     TRY(check_range("/index/ef_search", row->ef_search, 1, INDEX_EF_MAX, e));
+    if (row->bits != 24 && row->bits != 12)
+        return err_set_field(
+            e, ERR_INVALID, "/index/bits", "bits is %u, it must be 24 or 12", row->bits);
     TRY(choose_model(g, spec, row, e));
     if (registry_count(&g->registry) >= g->cfg->collections_max)
         return err_set(e, ERR_LIMIT, "there are %llu collections, the most that are allowed",
@@ -125,7 +129,7 @@ enum err_code writer__create_collection(struct engine *g, const struct collectio
     AUTO_COLLECTION struct collection *col = NULL;
     TRY(fill_row(g, spec, &row, e));
     TRY(catalog_collection_create(g->catalog, &row, e));
-    enum err_code code = collection_load(&row, &g->models, g->kernels, NULL, &col, e);
+    enum err_code code = collection_load(g, &row, false, &col, e);
     if (code == ERR_OK) code = registry_add(&g->registry, col, e);
     if (code != ERR_OK) {
         if (catalog_collection_delete(g->catalog, row.id, NULL) != ERR_OK)
@@ -157,7 +161,8 @@ static bool same_index(const struct catalog_collection *row, const struct collec
 {
     return (!spec->m || spec->m == row->m) &&
         (!spec->ef_construction || spec->ef_construction == row->ef_construction) &&
-        (!spec->ef_search || spec->ef_search == row->ef_search);
+        (!spec->ef_search || spec->ef_search == row->ef_search) &&
+        (!spec->bits || spec->bits == row->bits);
 }
 
 /* What it began with: a collection that has learned since is still one of its base model. */
@@ -248,6 +253,7 @@ static enum err_code delete_collection(struct engine *g, struct collection_op *o
     learned_drop(g, col->row.id, 0);
     runs_collection_deleted(g, col->row.id);
     g->writer.purge_due = true; /* its rows follow, slice by slice */
+    maintenance_sweep(&g->maintenance);
     LOG(INFO, "collection_deleted", F_STR("collection", col->row.name.p));
     return ERR_OK;
 }
@@ -287,7 +293,7 @@ enum err_code engine_collection_submit(struct engine *g, struct collection_op *o
     s->task = (struct write_task){ .op = &op->op, .items = 1, .alone = run_alone };
     enum err_code code = engine__take_write(g, &s->base, 1, e);
     bool late = code == ERR_OK && names_unknown_model(g, op);
-    if (late) code = engine__take_search(g, &s->base, e);
+    if (late) code = engine__take_search(g, &s->base, 1, e);
     if (code != ERR_OK) return engine__reject(&op->op, code);
     if (late)
         pool_push(&g->pool, LANE_INTERACTIVE, &op->op, submit_late);

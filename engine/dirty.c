@@ -6,10 +6,10 @@
  * columns are read anew. Both look at what is stored now, so repeating them does no harm.
  */
 #include "base/log.h"
-#include "base/mem.h"
 #include "engine/engine_internal.h"
+#include "engine/replay.h"
 
-enum { RETRY_FIRST_MS = 50, RETRY_MAX_MS = 5000, REPAIR_ROWS = 256 };
+enum { RETRY_FIRST_MS = 50, RETRY_MAX_MS = 5000 };
 
 void writer__mark_dirty(struct writer *w, struct collection *col, int64_t seq, bool columns)
 {
@@ -51,7 +51,9 @@ void writer_publish_put(struct writer *w, struct collection *col,
                                                     : index_put(gen->index, put->slot, vector, &e);
         if (code != ERR_OK && is_for_later(col, code, &e))
             writer__mark_dirty(w, col, put->seq, false);
+        atomic_fetch_add(&gen->unsaved, 1);
     }
+    atomic_store(&col->published, put->seq);
     AUTO_COLUMNS struct columns *columns = collection_columns(col);
     code = fields_put(
         columns->fields, put->slot, put->old_values, put->n_old_values, values, n_values, &e);
@@ -65,64 +67,21 @@ void writer_publish_delete(
     (void)w;
     AUTO_COLUMNS struct columns *columns = collection_columns(col);
     (void)index_delete(gen->index, del->slot); /* false where the collection is dirty */
+    atomic_fetch_add(&gen->unsaved, 1);
+    atomic_store(&col->published, del->seq);
     fields_delete(columns->fields, del->slot, del->old_values, del->n_old_values);
 }
 
 /* ---- repair ---- */
 
-struct changes {
-    uint32_t *slots; /* live ones */
-    size_t n, cap;
-    struct index *index;
-};
-
-static enum err_code note_change(void *arg, int64_t seq, uint32_t slot, bool deleted, struct err *e)
-{
-    struct changes *ch = arg;
-    (void)seq;
-    if (deleted) {
-        (void)index_delete(ch->index, slot);
-        return ERR_OK;
-    }
-    if (ch->n == ch->cap) {
-        size_t cap = ch->cap ? ch->cap * 2 : 256;
-        uint32_t *grown = mem_realloc(ch->slots, cap, sizeof *grown);
-        if (!grown) return err_set(e, ERR_NOMEM, "out of memory while repairing an index");
-        ch->slots = grown;
-        ch->cap = cap;
-    }
-    ch->slots[ch->n++] = slot;
-    return ERR_OK;
-}
-
-static enum err_code put_again(struct writer *w, struct collection *col, struct generation *gen,
-    const uint32_t *slots, size_t n, struct err *e)
-{
-    struct catalog_item rows[REPAIR_ROWS];
-    if (w->fail_publish && w->fail_publish())
-        return err_set(e, ERR_NOMEM, "out of memory while repairing an index");
-    TRY(catalog_items_by_slot(
-        w->engine->catalog, &col->row, &gen->row, slots, n, ITEM_WITH_VECTOR, w->arena, rows, e));
-    for (size_t i = 0; i < n; i++) {
-        if (!rows[i].key.p || !rows[i].vector) continue;
-        enum err_code code = index_put(gen->index, rows[i].slot, rows[i].vector, e);
-        if (code != ERR_OK && is_for_later(col, code, e)) return code;
-    }
-    return ERR_OK;
-}
-
 enum err_code writer__repair_index(struct writer *w, struct collection *col, struct err *e)
 {
     AUTO_GENERATION struct generation *gen = collection_generation(col);
-    struct changes ch = { .index = gen->index };
-    enum err_code code =
-        catalog_changes_scan(w->engine->catalog, &col->row, col->dirty_since, note_change, &ch, e);
-    for (size_t at = 0; code == ERR_OK && at < ch.n; at += REPAIR_ROWS) {
-        size_t n = ch.n - at < REPAIR_ROWS ? ch.n - at : REPAIR_ROWS;
-        code = put_again(w, col, gen, ch.slots + at, n, e);
-        arena_clear(w->arena);
-    }
-    mem_free(ch.slots);
+    size_t n = 0;
+    enum err_code code = w->fail_publish && w->fail_publish()
+        ? err_set(e, ERR_NOMEM, "out of memory while repairing an index")
+        : replay_changes(w->engine->catalog, &col->row, gen, col->dirty_since, &n, e);
+    atomic_fetch_add(&gen->unsaved, n);
     linker_schedule(&w->engine->linker, gen);
     if (code == ERR_OK) col->index_dirty = false;
     return code;

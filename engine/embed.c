@@ -209,7 +209,7 @@ enum err_code engine_embed(struct engine *g, struct embed_op *op, struct err *e)
     op->vectors = NULL;
     op->ret_tokens = 0;
     bool late = is_unknown(g, op->model);
-    enum err_code code = late ? engine__take_search(g, &s->base, e) : embed_push(g, s, e);
+    enum err_code code = late ? engine__take_search(g, &s->base, 1, e) : embed_push(g, s, e);
     if (code != ERR_OK) return engine__reject(&op->op, code);
     if (late) pool_push(&g->pool, LANE_INTERACTIVE, &op->op, embed_late);
     return ERR_OK;

@@ -1,7 +1,8 @@
 /* Start, end, and the life of an operation.
  *
  * Start: open the catalog, load the models, then every collection, sing the canary, start the threads.
- * End, in this order: refuse, wait until nothing is under way (so all queues between stages are empty), stop the
+ * End, in this order: refuse, wait until nothing is under way (so all queues between stages are empty), save the indexes and
+ * stop the maintenance thread (which needs the writer for it), stop the
  * writer (which may be repairing a collection, and schedules its linking), the link threads (which may nudge the
  * writer, stopped or not), the pool, the encoders; then drop collections, models, catalog.
  * engine_close undoes a start that failed half-way by the same code: every stop accepts what never started.
@@ -16,6 +17,7 @@
 #include "engine/runs.h"
 #include "engine/hash.h"
 #include "engine/learned.h"
+#include "engine/snapshots.h"
 
 #include <string.h>
 
@@ -38,6 +40,7 @@ enum err_code engine__accept(
 
 static void give_back(struct engine *g, struct op_state *s)
 {
+    if (s->release) s->release(s);
     gate_release(&g->search_gate, s->search_permits);
     gate_release(&g->write_gate, s->write_permits);
     gate_release(&g->encode_gate[s->encode_lane], s->encode_permits);
@@ -94,12 +97,13 @@ enum err_code engine__check_deadline(const struct engine_op *op, struct err *e)
 
 /* ---- permits ---- */
 
-enum err_code engine__take_search(struct engine *g, struct op_state *s, struct err *e)
+enum err_code engine__take_search(
+    struct engine *g, struct op_state *s, size_t searches, struct err *e)
 {
-    if (!gate_try(&g->search_gate, 1))
+    if (!gate_try(&g->search_gate, searches))
         return err_set(
             e, ERR_BUSY, "%zu searches and reads are waiting already", g->search_gate.max);
-    s->search_permits = 1;
+    s->search_permits = searches;
     return ERR_OK;
 }
 
@@ -188,8 +192,7 @@ static enum err_code load_collections(struct engine *g, struct err *e)
         struct collection *col;
         int64_t started = time_mono_ns();
         code = learned_load_all(g, &rows[i], e);
-        if (code == ERR_OK)
-            code = collection_load(&rows[i], &g->models, g->kernels, g->catalog, &col, e);
+        if (code == ERR_OK) code = collection_load(g, &rows[i], true, &col, e);
         if (code != ERR_OK) {
             if (e) (void)err_wrap(e, "collection \"%.*s\"", STR_ARG(rows[i].name));
             break;
@@ -197,7 +200,7 @@ static enum err_code load_collections(struct engine *g, struct err *e)
         struct index_stats stats;
         index_stats(col->generation->index, &stats);
         LOG(INFO, "collection_loaded", F_STR("collection", col->row.name.p),
-            F_UINT("items", stats.live),
+            F_UINT("items", stats.live), F_UINT("pending", stats.pending),
             F_NUM("seconds", (double)(time_mono_ns() - started) / (double)NS_PER_S));
         code = registry_add(&g->registry, col, e);
         if (code != ERR_OK) collection_unref(col);
@@ -230,7 +233,7 @@ static enum err_code start_threads(struct engine *g, struct err *e)
         if (stats.pending) linker_schedule(&g->linker, g->registry.rows[i]->generation);
     }
     TRY(runs_start(g, e));
-    return ERR_OK;
+    return maintenance_start(&g->maintenance, g, e);
 }
 
 static enum err_code open_data(struct engine *g, struct err *e)
@@ -250,6 +253,7 @@ static enum err_code open_all(struct engine *g, struct err *e)
     int64_t started = time_mono_ns();
     TRY(hash_start(e));
     TRY(open_data(g, e));
+    snapshots_tidy(g);
     TRY(load_collections(g, e));
     TRY(ensure_default(g, e));
     if (models_canary(g->default_model, &g->not_ready) != ERR_OK)
@@ -275,6 +279,7 @@ enum err_code engine_open(const struct config *cfg, struct engine **ret_engine, 
     registry_init(&g->registry);
     mutex_init(&g->life_lock, RANK_ENGINE);
     cond_init(&g->idle);
+    recall_init(&g->recall, cfg->recall_sample_seconds);
     gate_init(&g->search_gate, cfg->search_queue);
     gate_init(&g->write_gate, cfg->write_queue_items);
     for (int lane = 0; lane < LANE_COUNT; lane++)
@@ -295,6 +300,7 @@ void engine_drain(struct engine *g)
     mutex_lock(&g->life_lock);
     g->draining = true;
     mutex_unlock(&g->life_lock);
+    maintenance_drain(&g->maintenance);
     runs_drain(g);
 }
 
@@ -308,11 +314,13 @@ void engine_close(struct engine *g)
         cond_wait(&g->idle, &g->life_lock);
     mutex_unlock(&g->life_lock);
 
+    maintenance_stop(&g->maintenance); /* saves the indexes, with the writer's help */
     writer_stop(&g->writer);
     linker_stop(&g->linker);
     writer_done(&g->writer);
     pool_stop(&g->pool);
     encode_stop(&g->encoders);
+    recall_done(&g->recall);
     runs_done(g);
     registry_done(&g->registry);
     if (g->catalog) LOG(INFO, "engine_closed", F_STR("data", g->cfg->data));

@@ -19,6 +19,7 @@
 #include "base/queue.h"
 #include "base/str.h"
 #include "engine/filter.h"
+#include "index/index.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -131,9 +132,19 @@ struct collection_spec {
     enum catalog_metric metric;
     const struct catalog_field *fields;
     size_t n_fields;
-    uint32_t m, ef_construction, ef_search; /* 0: default */
+    uint32_t m, ef_construction, ef_search, bits; /* 0: default */
     /* what the request named, for the comparison with a collection that is there */
     bool has_modality, has_model, has_dimensions, has_metric, has_fields, has_index;
+};
+/* The index that serves. */
+struct collection_index {
+    size_t pending;    /* items searched by exact scan until the graph has linked them */
+    size_t deleted;    /* places of deleted and replaced vectors that are not free yet */
+    size_t vacant;     /* free ones */
+    size_t size_bytes; /* memory */
+    uint64_t repairs;  /* how often the graph was freed of deleted vectors */
+    double recall; /* share of the best hits that searches found of late; NaN: not measured yet */
+    struct index_curve curve; /* n 0: not measured yet */
 };
 struct collection_info {
     struct str name;
@@ -144,10 +155,10 @@ struct collection_info {
     size_t dimensions, items;
     const struct catalog_field *fields;
     size_t n_fields;
-    uint32_t m, ef_construction, ef_search;
+    uint32_t m, ef_construction, ef_search, bits;
     size_t token_cost; /* encode_token_cost of its model; 1: it has none */
-    size_t pending;    /* items searched by exact scan until the graph has linked them */
-    size_t size_bytes; /* of the index in memory */
+    struct collection_index index;
+    size_t size_bytes; /* memory of all its indexes and filter columns */
     int64_t created_ms;
 };
 
@@ -270,13 +281,25 @@ struct search_op {
     bool has_min_score;
     float min_score;
     bool exact;
-    size_t ef;     /* 0: the collection's */
-    unsigned with; /* VIEW_… */
+    size_t ef;           /* 0: the collection's */
+    float target_recall; /* 0: none; ]0, 1[: as much search as that takes, instead of ef */
+    unsigned with;       /* VIEW_… */
     /* out */
     struct search_hit *hits;
     size_t n_hits;
     struct model_ref model;
+    int64_t done_ns; /* time_mono_ns when they were complete */
 };
 /** Errors: NOT_FOUND (collection, id), INVALID (dimension, zero or non-finite vector, k), EMPTY (text),
  * VERSION, BUSY, TIMEOUT, DRAINING, NOMEM. err.field: "/text", "/vector", "/filter/…" as the wire names. */
 MUST_USE enum err_code engine_search(struct engine *g, struct search_op *op, struct err *e);
+
+struct search_batch_op {
+    struct engine_op op;
+    struct search_op *searches; /* in and out, but for their `op` */
+    size_t n;                   /* ≥ 1 */
+};
+/** All are answered, or the operation fails by the first that cannot be: errors as engine_search, with "/searches/3/text" and
+ * the like in err.field where it is one search's. */
+MUST_USE enum err_code engine_search_batch(
+    struct engine *g, struct search_batch_op *op, struct err *e);

@@ -19,8 +19,10 @@
 #include "engine/engine.h"
 #include "engine/gate.h"
 #include "engine/link.h"
+#include "engine/maintenance.h"
 #include "engine/models.h"
 #include "engine/pool.h"
+#include "engine/recall.h"
 #include "engine/writer.h"
 
 #define container_of(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
@@ -39,6 +41,8 @@ struct engine {
     struct pool pool;
     struct writer writer;
     struct linker linker;
+    struct maintenance maintenance;
+    struct recall_sampler recall;
     struct runs *runs; /* runs.h; locks for itself */
 
     struct gate search_gate;             /* searches and reads under way */
@@ -59,6 +63,7 @@ struct op_state {
     struct model *model;    /* reference, or NULL */
     size_t search_permits, write_permits, encode_permits;
     enum queue_lane encode_lane;
+    void (*release)(struct op_state *s); /* NULL, or gives back what else the operation holds */
 };
 
 /**
@@ -79,7 +84,8 @@ void engine__wait_begins(struct engine_op *op);
 void engine__work_begins(struct engine_op *op);
 
 /** Take permits or ERR_BUSY. */
-MUST_USE enum err_code engine__take_search(struct engine *g, struct op_state *s, struct err *e);
+MUST_USE enum err_code engine__take_search(
+    struct engine *g, struct op_state *s, size_t searches, struct err *e);
 MUST_USE enum err_code engine__take_write(
     struct engine *g, struct op_state *s, size_t items, struct err *e);
 MUST_USE enum err_code engine__take_encode(

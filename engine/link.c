@@ -107,6 +107,7 @@ static enum err_code link_slice(struct link_thread *t, struct generation *gen,
     if (*ret_n == 0) return code;
     metric_add(&linked_total, NULL, (double)*ret_n);
     atomic_fetch_add(&l->since_idle, *ret_n);
+    atomic_fetch_add(&gen->unsaved, *ret_n);
     if (t->ring == RING_SERVING) {
         writer_nudge(&l->engine->writer);
         engine__gauges(l->engine);

@@ -85,7 +85,7 @@ enum err_code engine_run(
     TRY(engine__accept(g, op, sizeof(struct run_state), e));
     struct run_state *s = op->state;
     s->work = work;
-    enum err_code code = engine__take_search(g, &s->base, e);
+    enum err_code code = engine__take_search(g, &s->base, 1, e);
     if (code != ERR_OK) return engine__reject(op, code);
     pool_push(&g->pool, LANE_INTERACTIVE, op, run_step);
     return ERR_OK;

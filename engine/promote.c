@@ -94,8 +94,7 @@ static enum err_code open_generation(
         return err_set(e, ERR_UNPROCESSABLE,
             "model \"%.*s\" has %zu dimensions by now, the vectors of version %lld have %zu",
             STR_ARG(m->name), m->info->dimensions, (long long)v->version, row.dimensions);
-    TRY(generation_new(&p->col->row, &row, m, p->g->kernels, &p->next, e));
-    return generation_load(p->next, p->g->catalog, e);
+    return generation_open(p->g, &p->col->row, &row, m, &p->next, e);
 }
 
 /* For whoever counts memory or deletes the collection. */

@@ -43,6 +43,7 @@ static enum err_code remove_rows(struct engine *g, void *arg, struct err *e)
     if (is_promoting(g, r->col)) return err_set(e, ERR_CONFLICT, "a promotion is under way");
     if (r->generation_id) TRY(catalog_generation_drop(c, &r->col->row, r->generation_id, e));
     g->writer.purge_due = true;
+    maintenance_sweep(&g->maintenance);
     if (!r->version->run_id)
         return ERR_OK; /* the base model: its row stays, and it has no folder */
     return catalog_version_removed(c, &r->col->row, r->version->version, e);

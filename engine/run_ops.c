@@ -402,7 +402,7 @@ static enum err_code submit(struct engine *g, struct run_op *op, struct err *e)
     const struct str name = op->action == RUN_DO_RETRAIN ? op->retrain.collection : op->collection;
     TRY(registry_get(&g->registry, name, &s->base.col, e));
     s->base.gen = collection_generation(s->base.col);
-    TRY(engine__take_search(g, &s->base, e));
+    TRY(engine__take_search(g, &s->base, 1, e));
     TRY(engine__take_write(g, &s->base, 1, e));
     pool_push(&g->pool, LANE_INTERACTIVE, &op->op, prepare_step);
     return ERR_OK;

@@ -44,6 +44,7 @@ enum err_code api_import(struct exchange *x, struct err *e);
 extern const struct route_stream api_import_stream;
 /* api_search.c */
 enum err_code api_search(struct exchange *x, struct err *e);
+enum err_code api_search_batch(struct exchange *x, struct err *e);
 enum err_code api_collection_search(struct exchange *x, struct err *e);
 
 /* api_learn.c */

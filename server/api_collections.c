@@ -22,7 +22,7 @@ static const char *const field_type_names[] = { [FIELD_INTEGER] = "integer",
 /* ---- reading ---- */
 
 struct index_body {
-    uint32_t m, ef_construction, ef_search; /* 0: not given */
+    uint32_t m, ef_construction, ef_search, bits; /* 0: not given */
 };
 struct fields_body {
     struct catalog_field *p;
@@ -42,6 +42,7 @@ static const struct json_field index_fields[] = {
     { "ef_construction", JSON_U32, JSON_AT(struct index_body, ef_construction), .min = 8,
         .max = 2000 },
     { "ef_search", JSON_U32, JSON_AT(struct index_body, ef_search), .min = 8, .max = 20000 },
+    { "bits", JSON_U32, JSON_AT(struct index_body, bits), .min = 12, .max = 24 },
 };
 static const struct json_spec index_spec = JSON_SPEC(index_fields);
 
@@ -156,6 +157,7 @@ static enum err_code spec_of_body(
     s.m = b->index.m;
     s.ef_construction = b->index.ef_construction;
     s.ef_search = b->index.ef_search;
+    s.bits = b->index.bits;
     s.has_index = b->has_index;
     *ret = s;
     return ERR_OK;
@@ -179,6 +181,56 @@ static void write_summary(struct json_write *w, const struct collection_info *c)
     json_write_u64(w, c->items);
 }
 
+/* How much of the best is found with which ef. */
+static void write_curve(struct json_write *w, const struct index_curve *curve)
+{
+    json_write_key(w, "curve");
+    if (curve->n == 0) {
+        json_write_null(w);
+        return;
+    }
+    json_write_object(w);
+    json_write_key(w, "items");
+    json_write_u64(w, curve->at_live);
+    json_write_key(w, "queries");
+    json_write_u64(w, curve->n_queries);
+    json_write_key(w, "points");
+    json_write_array(w);
+    for (size_t i = 0; i < curve->n; i++) {
+        json_write_object(w);
+        json_write_key(w, "ef");
+        json_write_u64(w, curve->ef[i]);
+        json_write_key(w, "recall");
+        json_write_f32(w, curve->recall[i]);
+        json_write_object_end(w);
+    }
+    json_write_array_end(w);
+    json_write_object_end(w);
+}
+
+static void write_index(struct json_write *w, const struct collection_info *c)
+{
+    const struct collection_index *ix = &c->index;
+    const struct {
+        const char *key;
+        uint64_t value;
+    } numbers[] = { { "m", c->m }, { "ef_construction", c->ef_construction },
+        { "ef_search", c->ef_search }, { "bits", c->bits }, { "pending", ix->pending },
+        { "deleted", ix->deleted }, { "vacant", ix->vacant }, { "bytes", ix->size_bytes },
+        { "repairs", ix->repairs } };
+
+    json_write_key(w, "index");
+    json_write_object(w);
+    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
+        json_write_key(w, numbers[i].key);
+        json_write_u64(w, numbers[i].value);
+    }
+    json_write_key(w, "recall");
+    json_write_f64(w, ix->recall); /* null where it was not measured yet */
+    write_curve(w, &ix->curve);
+    json_write_object_end(w);
+}
+
 static enum err_code answer_collection(
     struct exchange *x, const struct collection_info *c, struct err *e)
 {
@@ -197,17 +249,7 @@ static enum err_code answer_collection(
         json_write_z(&w, field_type_names[c->fields[i].type]);
     }
     json_write_object_end(&w);
-    json_write_key(&w, "index");
-    json_write_object(&w);
-    json_write_key(&w, "m");
-    json_write_u64(&w, c->m);
-    json_write_key(&w, "ef_construction");
-    json_write_u64(&w, c->ef_construction);
-    json_write_key(&w, "ef_search");
-    json_write_u64(&w, c->ef_search);
-    json_write_key(&w, "pending");
-    json_write_u64(&w, c->pending);
-    json_write_object_end(&w);
+    write_index(&w, c);
     json_write_key(&w, "bytes");
     json_write_u64(&w, c->size_bytes);
     api_write_time(&w, "created_at", c->created_ms);

@@ -47,6 +47,8 @@ const struct route routes[] = {
 
     { "POST", "/search", SCOPE_READ, ROUTE_ASYNC, BODY_JSON, ERRORS_PROBLEM,
         .handler = api_search },
+    { "POST", "/search/batch", SCOPE_READ, ROUTE_ASYNC, BODY_JSON, ERRORS_PROBLEM,
+        .handler = api_search_batch },
     { "POST", "/collections/{collection}/search", SCOPE_READ, ROUTE_ASYNC, BODY_JSON,
         ERRORS_PROBLEM, .handler = api_collection_search },
 

@@ -293,7 +293,7 @@ START_TEST(imports_wait_for_the_graph_others_do_not)
     struct err e = ERR_INIT;
     struct collection_info info;
     ck_assert_ok(engine_collection_get(r.g, STR("default"), c.arena, &info, &e), &e);
-    ck_assert_uint_le(info.pending, 100 + 200 + 1);
+    ck_assert_uint_le(info.index.pending, 100 + 200 + 1);
 }
 END_TEST
 

@@ -220,6 +220,10 @@ static const char *check_limits(const json_t *schema, const json_t *v, const cha
         double d = json_number_value(v);
         if (min && d < json_number_value(min)) return say("%s: %g is below the minimum", at, d);
         if (max && d > json_number_value(max)) return say("%s: %g is above the maximum", at, d);
+        const json_t *above = json_object_get(schema, "exclusiveMinimum"),
+                     *below = json_object_get(schema, "exclusiveMaximum");
+        if (above && d <= json_number_value(above)) return say("%s: %g is not above", at, d);
+        if (below && d >= json_number_value(below)) return say("%s: %g is not below", at, d);
     }
     if (json_is_string(v)) {
         json_int_t n = 0;
@@ -269,7 +273,8 @@ static void check_keywords(const json_t *schema)
 {
     static const char *const known[] = { "type", "properties", "required", "additionalProperties",
         "maxProperties", "items", "minItems", "maxItems", "minLength", "maxLength", "minimum",
-        "maximum", "enum", "const", "allOf", "anyOf", "oneOf",
+        "maximum", "exclusiveMinimum", "exclusiveMaximum", "enum", "const", "allOf", "anyOf",
+        "oneOf",
         /* for the reader */
         "description", "default", "example", "examples", "format", "pattern", "contentEncoding" };
     const char *key;
