@@ -195,7 +195,7 @@ void codes__recentre(struct index *ix)
     size_t dim = ix->o.dim, n = 0;
     uint32_t end = atomic_load(&ix->n_nodes);
     for (uint32_t node = 0; node < end; node++) {
-        if (!index__block(ix, node) || !index__is_live(index__meta(ix, node))) continue;
+        if (!index__block(ix, node) || !index__is_live(ix, node)) continue;
         decode(ix, node, x);
         for (size_t d = 0; d < dim; d++)
             mean[d] += (double)x[d];
@@ -208,7 +208,7 @@ void codes__recentre(struct index *ix)
     }
     atomic_store(&ix->centre.n_from, n);
     for (uint32_t node = 0; node < end; node++) {
-        if (!index__block(ix, node) || !(index__state(index__meta(ix, node)) & NODE_USED)) continue;
+        if (!index__block(ix, node) || !(index__state(ix, node) & NODE_USED)) continue;
         decode(ix, node, x);
         for (size_t d = 0; d < dim; d++)
             x[d] -= shift[d];

@@ -71,8 +71,7 @@ static uint32_t find_twin(const struct index *ix, uint32_t node, const struct ke
     float near = 1e-5f * fabsf(h->norm) + h->scale * h->scale; /* beyond rounding of an exact 0 */
     for (size_t i = 0; i < found->n && key_distance(found->v[i]) <= near; i++) {
         uint32_t other = key_node(found->v[i]);
-        if (other != node && index__same_row(ix, node, other) &&
-            index__is_live(index__meta(ix, other)))
+        if (other != node && index__same_row(ix, node, other) && index__is_live(ix, other))
             return other;
     }
     return NODE_NONE;
@@ -84,10 +83,11 @@ static void add_twin(struct index *ix, uint32_t of, uint32_t node)
     struct node_meta *m = index__meta(ix, node), *head = index__meta(ix, of), *last = m;
     for (uint32_t t; (t = atomic_load_explicit(&last->twin, memory_order_relaxed)) != NODE_NONE;)
         last = index__meta(ix, t);
-    atomic_store_explicit(&m->is_twin, true, memory_order_relaxed);
+    atomic_fetch_or(index__state_at(ix, node), NODE_IS_TWIN);
     AUTO_LOCK(index__node_lock(ix, of));
     uint32_t next = atomic_load_explicit(&head->twin, memory_order_relaxed);
     atomic_store_explicit(&last->twin, next, memory_order_release);
+    atomic_fetch_or(index__state_at(ix, of), NODE_HAS_TWINS); /* first, so that nobody misses it */
     atomic_store_explicit(&head->twin, node, memory_order_release);
 }
 
@@ -98,11 +98,11 @@ static void drop_tombstones(const struct index *ix, uint32_t node, struct key_he
     size_t n = 0, n_live = 0;
     for (size_t i = 0; i < found->n; i++)
         n_live += key_node(found->v[i]) != node &&
-            !(index__state(index__meta(ix, key_node(found->v[i]))) & NODE_DELETED);
+            !(index__state(ix, key_node(found->v[i])) & NODE_DELETED);
     unsigned mask = n_live ? NODE_DELETED : NODE_DYING;
     for (size_t i = 0; i < found->n; i++) {
         uint32_t to = key_node(found->v[i]);
-        if (to != node && !(index__state(index__meta(ix, to)) & mask)) found->v[n++] = found->v[i];
+        if (to != node && !(index__state(ix, to) & mask)) found->v[n++] = found->v[i];
     }
     found->n = n;
 }
@@ -156,7 +156,7 @@ static enum err_code link_from(struct index *ix, uint32_t node, unsigned level, 
     }
     struct node_meta *m = index__meta(ix, node);
     if (level > 0) TRY(upper__take(ix, level, &m->upper, e));
-    m->level = (uint8_t)level;
+    atomic_fetch_or(index__state_at(ix, node), (uint16_t)(level << STATE_LEVEL_SHIFT));
 
     unsigned n_layers = first ? 0 : (entry >> 32 < level ? (unsigned)(entry >> 32) : level) + 1;
     for (unsigned l = 0; l < n_layers; l++)

@@ -125,10 +125,10 @@ uint64_t hnsw__descend(
     return key_make(best, at);
 }
 
-static bool is_result(const struct index *ix, const struct layer_search *ls, uint32_t node)
+static inline bool is_result(
+    const struct index *ix, const struct layer_search *ls, uint32_t node, unsigned state)
 {
-    const struct node_meta *m = index__meta(ix, node);
-    return index__is_live(m) && (!ls->allow || index__allows(ls->allow, m->id));
+    return state__is_live(state) && (!ls->allow || is_allowed(ix, ls, node));
 }
 
 /** Into s->found, which has room for ef; what falls out of it but is within the radius into s->within. */
@@ -159,13 +159,17 @@ static void offer(const struct index *ix, const struct layer_search *ls, float d
         keep(ls, key_make(distance, node), s);
         return;
     }
+    unsigned state = index__state(ix, node);
     size_t taken = 0; /* more than ef equals add nothing */
-    for (uint32_t t = node; t != NODE_NONE && taken < ls->ef;) {
-        if (is_result(ix, ls, t)) {
+    for (uint32_t t = node;;) {
+        if (is_result(ix, ls, t, state)) {
             keep(ls, key_make(distance, t), s);
             taken++;
         }
+        if (!(state & (NODE_HAS_TWINS | NODE_IS_TWIN)) || taken == ls->ef) return;
         t = atomic_load_explicit(&index__meta(ix, t)->twin, memory_order_acquire);
+        if (t == NODE_NONE) return;
+        state = index__state(ix, t);
     }
 }
 

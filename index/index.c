@@ -49,7 +49,7 @@ static void lay_out(struct index *ix)
                                           : (dim + 1) / 2,
         16);
     ix->m0 = 2 * ix->o.m;
-    size_t node_bytes = ix->row_bytes + ix->low_bytes + ix->m0 * 4 + sizeof(struct node_meta);
+    size_t node_bytes = ix->row_bytes + ix->low_bytes + ix->m0 * 4 + sizeof(struct node_meta) + 2;
     ix->block_shift = SHIFT_MAX;
     while (node_bytes << ix->block_shift > BLOCK_BYTES_MAX)
         ix->block_shift--;
@@ -59,7 +59,8 @@ static void lay_out(struct index *ix)
     ix->low_offset = round_up(nodes * ix->row_bytes, 64);
     ix->links_offset = round_up(ix->low_offset + nodes * ix->low_bytes, 64);
     ix->meta_offset = round_up(ix->links_offset + nodes * ix->m0 * sizeof(uint32_t), 64);
-    ix->block_bytes = round_up(ix->meta_offset + nodes * sizeof(struct node_meta), 4096);
+    ix->state_offset = round_up(ix->meta_offset + nodes * sizeof(struct node_meta), 64);
+    ix->block_bytes = round_up(ix->state_offset + nodes * sizeof(uint16_t), 4096);
 }
 
 size_t index_bytes_for(const struct index_options *o, size_t n)
@@ -70,7 +71,7 @@ size_t index_bytes_for(const struct index_options *o, size_t n)
     size_t map = 16;
     while (map * 7 / 10 < n)
         map *= 2;
-    double node = (double)(ix.row_bytes + ix.low_bytes + ix.m0 * 4 + sizeof(struct node_meta)) +
+    double node = (double)(ix.row_bytes + ix.low_bytes + ix.m0 * 4 + sizeof(struct node_meta) + 2) +
         4.0 * (double)o->m / (double)(o->m - 1);
     return (size_t)((double)n * node) + map * 13;
 }
@@ -171,9 +172,8 @@ bool index__same_row(const struct index *ix, uint32_t a, uint32_t b)
 bool index__replace(struct index *ix, uint64_t id, uint32_t node, uint32_t old)
 {
     if (u64_map_set(&ix->ids, id, node) != ERR_OK) return false;
-    struct node_meta *m = index__meta(ix, node);
-    m->id = id;
-    atomic_store_explicit(&m->state, NODE_USED, memory_order_release);
+    index__meta(ix, node)->id = id;
+    atomic_store_explicit(index__state_at(ix, node), NODE_USED, memory_order_release);
     atomic_fetch_add(&ix->live, 1);
     atomic_fetch_add(&ix->pending, 1);
     tail__append(&ix->tail, node);
@@ -231,7 +231,7 @@ bool index_delete(struct index *ix, uint64_t id)
         store__tombstone(ix, node);
     }
     rwlock_unlock(&ix->ids_lock);
-    if (found && !(index__state(index__meta(ix, node)) & NODE_LINKED)) tail__advance(ix);
+    if (found && !(index__state(ix, node) & NODE_LINKED)) tail__advance(ix);
     epoch__leave(ix, &node, token);
     return found;
 }

@@ -1,6 +1,7 @@
 /* Layer: index. May include: base.
  *
- * What the sources of the index share. Nothing outside index/ and its tests includes this file.
+ * What the sources of the index share. Nothing outside index/, its tests and bench/index_kindred.c
+ * includes this file.
  *
  * Memory of one node, number `node`, in block node >> block_shift:
  *
@@ -8,7 +9,9 @@
  *   0                     row_bytes                struct row_head, then the code [dim], to 16 bytes
  *   low_offset            low_bytes                the lower bits of the values; below DIM_BY_VALUE dimensions the values
  *   links_offset          m0 * 4                   links on layer 0, NODE_NONE ends the list
- *   meta_offset           sizeof(struct node_meta) id, twin, upper, state, level
+ *   meta_offset           sizeof(struct node_meta) id, twin, upper
+ *   state_offset          2                        enum node_state; above STATE_LEVEL_SHIFT the level. Apart from the
+ *                                                  rest, so that a walk finds those of all nodes in a near cache
  *
  * Blocks never move. A node goes vacant -> USED -> CLAIMED -> LINKED; a deleted one stays until index_maintain
  * has taken every link to it away and every reader that could know it has left; then its place is
@@ -18,7 +21,7 @@
  *   row, id                   written before the node is published (release store of its state); constant until the
  *                             place is vacant again. index_maintain frees it after all who entered (epoch.c)
  *                             before the node's last link went have left
- *   level, upper              written by the one linker that claimed the node, before the first link to it is stored
+ *   upper                     written by the one linker that claimed the node, before the first link to it is stored
  *   links, twin               written under the node's striped lock (RANK_INDEX_NODE), one such lock at a time;
  *                             release stores, acquire loads, each entry by itself: whoever sees a node number also
  *                             sees the node's memory
@@ -50,21 +53,21 @@ enum {
 };
 
 enum node_state {
-    NODE_USED = 1,    /* has a vector */
-    NODE_CLAIMED = 2, /* a thread is linking it or has linked it */
-    NODE_LINKED = 4,  /* the graph finds it */
-    NODE_DELETED = 8, /* tombstone: passed through, never returned */
-    NODE_DYING = 16,  /* a tombstone that the running repair takes out */
+    NODE_USED = 1,       /* has a vector */
+    NODE_CLAIMED = 2,    /* a thread is linking it or has linked it */
+    NODE_LINKED = 4,     /* the graph finds it */
+    NODE_DELETED = 8,    /* tombstone: passed through, never returned */
+    NODE_DYING = 16,     /* a tombstone that the running repair takes out */
+    NODE_IS_TWIN = 32,   /* linked through a twin list, has no links of its own */
+    NODE_HAS_TWINS = 64, /* others hang on it, or did */
+    STATE_LEVEL_SHIFT = 8,
 };
 
-struct node_meta { /* 24 bytes */
+struct node_meta { /* 16 bytes */
     uint64_t id;
     _Atomic uint32_t twin; /* next node with the very same vector that hangs on the same graph
                               node; of a vacant place: the next vacant one of the block */
     uint32_t upper;        /* first unit of its lists above layer 0 (upper.c); NODE_NONE */
-    _Atomic uint8_t state; /* enum node_state; 0: vacant, or not published yet */
-    uint8_t level;
-    _Atomic bool is_twin; /* linked through a twin list, has no links of its own */
 };
 
 /** Before the code. x ≈ scale * (code - 128), in the rotated space, seen from the centre. */
@@ -179,7 +182,7 @@ struct index {
     unsigned block_shift;
     uint32_t block_mask;
     size_t row_bytes, low_bytes;
-    size_t low_offset, links_offset, meta_offset, block_bytes;
+    size_t low_offset, links_offset, meta_offset, state_offset, block_bytes;
     double level_scale; /* 1 / ln m */
     float *signs;       /* [ROTATION_ROUNDS * dim], ±1 */
     struct centre centre;
@@ -253,23 +256,35 @@ static inline _Atomic uint32_t *index__links(const struct index *ix, uint32_t no
             (node & ix->block_mask) * ix->m0;
     return upper__list(ix, index__meta(ix, node)->upper + layer - 1);
 }
-static inline unsigned index__state(const struct node_meta *m)
+static inline _Atomic uint16_t *index__state_at(const struct index *ix, uint32_t node)
 {
-    return atomic_load_explicit(&m->state, memory_order_acquire);
+    return (_Atomic uint16_t *)(void *)(index__block(ix, node) + ix->state_offset) +
+        (node & ix->block_mask);
+}
+static inline unsigned index__state(const struct index *ix, uint32_t node)
+{
+    return atomic_load_explicit(index__state_at(ix, node), memory_order_acquire);
+}
+static inline unsigned index__level(const struct index *ix, uint32_t node)
+{
+    return index__state(ix, node) >> STATE_LEVEL_SHIFT;
 }
 static inline bool state__is_live(unsigned state)
 {
     return (state & (NODE_USED | NODE_DELETED)) == NODE_USED;
 }
-static inline bool index__is_live(const struct node_meta *m)
+static inline bool index__is_live(const struct index *ix, uint32_t node)
 {
-    return state__is_live(index__state(m));
+    return state__is_live(index__state(ix, node));
 }
 /** Has links of its own (or is the only node of the graph). */
-static inline bool index__is_graph_node(const struct node_meta *m)
+static inline bool state__is_graph_node(unsigned state)
 {
-    return (index__state(m) & NODE_LINKED) &&
-        !atomic_load_explicit(&m->is_twin, memory_order_relaxed);
+    return (state & (NODE_LINKED | NODE_IS_TWIN)) == NODE_LINKED;
+}
+static inline bool index__is_graph_node(const struct index *ix, uint32_t node)
+{
+    return state__is_graph_node(index__state(ix, node));
 }
 static inline bool index__allows(const struct index_allow *a, uint64_t id)
 {
@@ -475,6 +490,15 @@ void top__offer(struct top *t, float distance, uint32_t node, uint64_t id);
 /** Of entries with the same id only one stays, a live one if there is; then ascending by distance and id. */
 void top__finish(const struct index *ix, struct top *t);
 
+/** For tests and benches: every search with this scratch goes this way, and no walk gives up. */
+enum plan_forced {
+    PLAN_NOT_FORCED,
+    PLAN_FORCE_SCAN_ALL, /* through all nodes */
+    PLAN_FORCE_SCAN_IDS, /* the allowed ids are looked up; only with `allow` */
+    PLAN_FORCE_WALK,
+    PLAN_FORCE_TWO_HOP, /* only with `allow` */
+};
+
 struct index_scratch {
     uint8_t *visited; /* == epoch: seen by the running traversal */
     size_t visited_cap;
@@ -487,6 +511,7 @@ struct index_scratch {
     void *query_room;
     size_t query_cap; /* bytes */
     struct index_report report;
+    enum plan_forced forced;
     uint32_t batch[POOL_MAX + 1]; /* the nodes at hand, and their distances */
     float batch_distance[POOL_MAX + 1];
     uint64_t pool[POOL_MAX + 1];
@@ -567,11 +592,11 @@ void repair__free(struct index *ix);
 /* ---- plan.c ---- */
 struct plan {
     enum index_plan kind;
+    bool by_id; /* a scan looks up the allowed ids, rather than go through all nodes */
     size_t ef;
-    size_t max_estimates; /* a walk that goes beyond becomes a scan */
+    size_t max_estimates; /* a walk that goes beyond becomes a scan; 0: none does */
 };
-struct plan plan__make(const struct index *ix, const struct index_query *q);
+struct plan plan__make(
+    const struct index *ix, const struct index_query *q, enum plan_forced forced);
 /** The most hits that there can be. */
 size_t plan__possible_hits(const struct index *ix, const struct index_query *q);
-/** Would a scan look up the allowed ids, rather than go through all nodes? */
-bool plan__scan_by_id(const struct index *ix, const struct index_query *q);

@@ -23,7 +23,7 @@ size_t plan__possible_hits(const struct index *ix, const struct index_query *q)
     return q->allow && q->allow->count < live ? q->allow->count : live;
 }
 
-bool plan__scan_by_id(const struct index *ix, const struct index_query *q)
+static bool scan_by_id(const struct index *ix, const struct index_query *q)
 {
     double n = (double)atomic_load_explicit(&ix->n_nodes, memory_order_relaxed);
     return q->allow && (double)q->allow->count * (SCAN_ID - SCAN_ROW) < n * SCAN_NODE;
@@ -33,7 +33,7 @@ static double scan_cost(const struct index *ix, const struct index_query *q)
 {
     double a = (double)plan__possible_hits(ix, q);
     double n = (double)atomic_load_explicit(&ix->n_nodes, memory_order_relaxed);
-    return plan__scan_by_id(ix, q) ? a * SCAN_ID : n * SCAN_NODE + a * SCAN_ROW;
+    return scan_by_id(ix, q) ? a * SCAN_ID : n * SCAN_NODE + a * SCAN_ROW;
 }
 
 static size_t choose_ef(const struct index *ix, const struct index_query *q)
@@ -45,9 +45,9 @@ static size_t choose_ef(const struct index *ix, const struct index_query *q)
     return ef;
 }
 
-struct plan plan__make(const struct index *ix, const struct index_query *q)
+static struct plan choose(const struct index *ix, const struct index_query *q)
 {
-    struct plan p = { .kind = INDEX_PLAN_SCAN, .ef = choose_ef(ix, q) };
+    struct plan p = { .kind = INDEX_PLAN_SCAN, .by_id = scan_by_id(ix, q), .ef = choose_ef(ix, q) };
     double n = (double)atomic_load_explicit(&ix->n_nodes, memory_order_relaxed);
     double share = n > 0 ? (double)plan__possible_hits(ix, q) / n : 0;
     double scan = scan_cost(ix, q), ef = (double)p.ef, walk = WALK * ef / (share > 0 ? share : 1);
@@ -61,5 +61,17 @@ struct plan plan__make(const struct index *ix, const struct index_query *q)
     double seen = (double)(ix->m0 * ix->m0) * share;
     if (q->allow && share < TWO_HOP_MOST && seen >= TWO_HOP_LEAST && TWO_HOP * ef < cheapest)
         p.kind = INDEX_PLAN_TWO_HOP;
+    return p;
+}
+
+struct plan plan__make(const struct index *ix, const struct index_query *q, enum plan_forced forced)
+{
+    struct plan p = choose(ix, q);
+    if (forced == PLAN_NOT_FORCED) return p;
+    p.kind = forced == PLAN_FORCE_WALK ? INDEX_PLAN_WALK
+        : forced == PLAN_FORCE_TWO_HOP ? INDEX_PLAN_TWO_HOP
+                                       : INDEX_PLAN_SCAN;
+    p.by_id = forced == PLAN_FORCE_SCAN_IDS;
+    p.max_estimates = 0;
     return p;
 }

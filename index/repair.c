@@ -37,7 +37,7 @@ enum {
 
 static bool is_dying(const struct index *ix, uint32_t node)
 {
-    return (index__state(index__meta(ix, node)) & NODE_DYING) != 0;
+    return (index__state(ix, node) & NODE_DYING) != 0;
 }
 
 static void begin_phase(struct index *ix, enum repair_phase phase)
@@ -53,13 +53,13 @@ static void begin_phase(struct index *ix, enum repair_phase phase)
 static void mark(struct index *ix, uint32_t node)
 {
     struct node_meta *m = index__meta(ix, node);
-    uint8_t state = atomic_load(&m->state);
+    unsigned state = index__state(ix, node);
     if (!(state & NODE_DELETED) || state & NODE_DYING) return;
     if (!(state & NODE_LINKED)) {
         if (state & NODE_CLAIMED || atomic_load(&m->twin) != NODE_NONE) return; /* next time */
         /* Nobody claims a deleted node without twins, so this cannot meet a claim. */
     }
-    atomic_fetch_or(&m->state, NODE_DYING);
+    atomic_fetch_or(index__state_at(ix, node), NODE_DYING);
     ix->repair.n_dying++;
 }
 
@@ -71,9 +71,9 @@ static void move_entry(struct index *ix)
     if (entry == ENTRY_NONE || !is_dying(ix, (uint32_t)entry)) return;
     uint32_t n = atomic_load(&ix->n_nodes);
     for (uint32_t node = 0; node < n; node++) {
-        const struct node_meta *m = index__meta(ix, node);
-        if (!index__is_graph_node(m) || index__state(m) & NODE_DYING) continue;
-        if (best == ENTRY_NONE || m->level > best >> 32) best = (uint64_t)m->level << 32 | node;
+        unsigned state = index__state(ix, node), level = state >> STATE_LEVEL_SHIFT;
+        if (!state__is_graph_node(state) || state & NODE_DYING) continue;
+        if (best == ENTRY_NONE || level > best >> 32) best = (uint64_t)level << 32 | node;
     }
     atomic_store_explicit(&ix->entry, best, memory_order_release);
 }
@@ -86,7 +86,7 @@ static bool add_candidate(
     if (*n == POOL_MAX) return false;
     if (to == node || to >= s->visited_cap || s->visited[to] == s->epoch) return true;
     s->visited[to] = s->epoch;
-    if (index__state(index__meta(ix, to)) & NODE_DELETED) return true;
+    if (index__state(ix, to) & NODE_DELETED) return true;
     codes__prefetch(ix, to);
     s->batch[(*n)++] = to;
     return true;
@@ -163,10 +163,10 @@ static enum err_code release_twins(struct index *ix, uint32_t head, struct err *
     repair__filter_twins(ix, m);
     uint32_t first = atomic_load_explicit(&m->twin, memory_order_relaxed);
     if (first == NODE_NONE) return ERR_OK;
-    struct node_meta *t = index__meta(ix, first);
-    atomic_store_explicit(&t->is_twin, false, memory_order_relaxed);
+    _Atomic uint16_t *state = index__state_at(ix, first);
     atomic_fetch_add(&ix->pending, 1);
-    uint8_t old = atomic_fetch_and(&t->state, (uint8_t) ~(NODE_LINKED | NODE_CLAIMED));
+    atomic_fetch_or(state, NODE_HAS_TWINS);
+    unsigned old = atomic_fetch_and(state, (uint16_t) ~(NODE_LINKED | NODE_CLAIMED | NODE_IS_TWIN));
     if (old & NODE_DELETED) atomic_fetch_sub(&ix->pending, 1);
     tail__append(&ix->tail, first); /* found there from now on; only then it leaves the head */
     atomic_store_explicit(&m->twin, NODE_NONE, memory_order_release);
@@ -175,29 +175,29 @@ static enum err_code release_twins(struct index *ix, uint32_t head, struct err *
 
 /** As release_twins left it: a head that waits, with others behind it. Claims are made under the same lock; who has
  * claimed it since SETTLE drops dying twins itself (hnsw__link). */
-static void filter_waiting(struct index *ix, struct node_meta *m)
+static void filter_waiting(struct index *ix, uint32_t node)
 {
     AUTO_LOCK(&ix->tail.lock);
-    if (!(index__state(m) & NODE_CLAIMED)) repair__filter_twins(ix, m);
+    if (!(index__state(ix, node) & NODE_CLAIMED)) repair__filter_twins(ix, index__meta(ix, node));
 }
 
 static enum err_code sweep(struct index *ix, uint32_t node, struct index_scratch *s, struct err *e)
 {
     struct node_meta *m = index__meta(ix, node);
-    unsigned state = index__state(m);
+    unsigned state = index__state(ix, node);
     bool empty, alone = false;
     if (!(state & NODE_LINKED)) {
-        if (state & NODE_USED && atomic_load(&m->twin) != NODE_NONE) filter_waiting(ix, m);
+        if (state & NODE_USED && atomic_load(&m->twin) != NODE_NONE) filter_waiting(ix, node);
         return ERR_OK;
     }
-    if (atomic_load(&m->is_twin)) return ERR_OK;
+    if (state & NODE_IS_TWIN) return ERR_OK;
     if (state & NODE_DYING)
         return atomic_load(&m->twin) == NODE_NONE ? ERR_OK : release_twins(ix, node, e);
     if (atomic_load(&m->twin) != NODE_NONE) {
         AUTO_LOCK(index__node_lock(ix, node));
         repair__filter_twins(ix, m);
     }
-    for (unsigned l = 0; l <= m->level; l++) {
+    for (unsigned l = 0; l <= state >> STATE_LEVEL_SHIFT; l++) {
         TRY(repair_list(ix, node, l, s, &empty, e));
         if (l == 0) alone = empty;
     }
@@ -208,10 +208,9 @@ static enum err_code sweep(struct index *ix, uint32_t node, struct index_scratch
 static void free_node(struct index *ix, uint32_t node)
 {
     struct node_meta *m = index__meta(ix, node);
-    if (index__is_graph_node(m)) atomic_fetch_sub(&ix->in_graph, 1);
-    if (m->upper != NODE_NONE) upper__give(ix, m->upper, m->level);
+    if (index__is_graph_node(ix, node)) atomic_fetch_sub(&ix->in_graph, 1);
+    if (m->upper != NODE_NONE) upper__give(ix, m->upper, index__level(ix, node));
     m->upper = NODE_NONE;
-    m->level = 0;
     atomic_fetch_sub(&ix->tombstones, 1);
     store__vacate(ix, node);
 }
@@ -269,7 +268,7 @@ static bool move_node(struct index *ix, uint32_t node, uint32_t end)
     bool moved = false;
     if (tail__reserve(&ix->tail, &e) != ERR_OK) return false;
     rwlock_wrlock(&ix->ids_lock);
-    bool mine = index__is_live(m) && u64_map_get(&ix->ids, m->id, &now) && now == node;
+    bool mine = index__is_live(ix, node) && u64_map_get(&ix->ids, m->id, &now) && now == node;
     if (!mine) {
         rwlock_unlock(&ix->ids_lock);
         return true;

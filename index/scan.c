@@ -69,9 +69,10 @@ static inline enum err_code quad_add(const struct index *ix, const struct index_
     return ++f->n == 4 ? quad_flush(ix, q, f, s, e) : ERR_OK;
 }
 
-static inline bool is_wanted(const struct index_query *q, const struct node_meta *m)
+static inline bool is_wanted(const struct index *ix, const struct index_query *q, uint32_t node)
 {
-    return index__is_live(m) && (!q->allow || index__allows(q->allow, m->id));
+    return index__is_live(ix, node) &&
+        (!q->allow || index__allows(q->allow, index__meta(ix, node)->id));
 }
 
 /** A node of the tail and all that hangs on it (repair.c). */
@@ -79,10 +80,10 @@ static enum err_code tail_node(const struct index *ix, const struct index_query 
     uint32_t node, struct index_scratch *s, struct err *e)
 {
     if (!index__block(ix, node)) return ERR_OK;
-    if (!(index__state(index__meta(ix, node)) & NODE_USED)) return ERR_OK; /* vacant */
+    if (!(index__state(ix, node) & NODE_USED)) return ERR_OK; /* vacant */
     while (node != NODE_NONE) {
         const struct node_meta *m = index__meta(ix, node);
-        if (is_wanted(q, m)) TRY(quad_add(ix, q, f, node, m->id, s, e));
+        if (is_wanted(ix, q, node)) TRY(quad_add(ix, q, f, node, m->id, s, e));
         node = atomic_load_explicit(&m->twin, memory_order_acquire);
     }
     return ERR_OK;
@@ -111,7 +112,7 @@ enum err_code scan__all(
     for (uint32_t node = 0; node < n; node++) {
         if (!index__block(ix, node)) break; /* given back: nothing lives beyond */
         const struct node_meta *m = index__meta(ix, node);
-        if (is_wanted(q, m)) TRY(quad_add(ix, q, &f, node, m->id, s, e));
+        if (is_wanted(ix, q, node)) TRY(quad_add(ix, q, &f, node, m->id, s, e));
     }
     TRY(quad_flush(ix, q, &f, s, e));
     return scan__tail(ix, q, later, s, e);

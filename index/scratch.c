@@ -218,7 +218,7 @@ void top__finish(const struct index *ix, struct top *t)
     for (size_t i = 1; i < t->n; i++) {
         if (t->v[i].id != t->v[n - 1].id)
             t->v[n++] = t->v[i];
-        else if (!index__is_live(index__meta(ix, t->v[n - 1].node)))
+        else if (!index__is_live(ix, t->v[n - 1].node))
             t->v[n - 1] = t->v[i];
     }
     t->n = n;

@@ -46,10 +46,10 @@ static enum err_code check_query(
     return ERR_OK;
 }
 
-static enum err_code scan(
-    const struct index *ix, const struct index_query *q, struct index_scratch *s, struct err *e)
+static enum err_code scan(const struct index *ix, const struct index_query *q,
+    const struct plan *plan, struct index_scratch *s, struct err *e)
 {
-    return plan__scan_by_id(ix, q) ? scan__allowed(ix, q, s, e) : scan__all(ix, q, s, e);
+    return plan->by_id ? scan__allowed(ix, q, s, e) : scan__all(ix, q, s, e);
 }
 
 static void score(const struct index *ix, uint32_t node, struct index_scratch *s)
@@ -137,13 +137,14 @@ static bool is_enough(const struct index *ix, const struct index_query *q, const
 static enum err_code answer(
     const struct index *ix, const struct index_query *q, struct index_scratch *s, struct err *e)
 {
-    struct plan plan = plan__make(ix, q);
+    struct plan plan = plan__make(ix, q, s->forced);
     bool exact = plan.kind == INDEX_PLAN_SCAN;
     s->report = (struct index_report){ .plan = plan.kind, .ef = exact ? 0 : plan.ef };
     for (size_t room = q->k + REPLACED_SLACK;; room *= 2) {
         if (top__begin(&s->top, room) != ERR_OK)
             return err_set(e, ERR_NOMEM, "out of memory for a search");
-        enum err_code code = exact ? scan(ix, q, s, e) : walk_and_scan_tail(ix, q, &plan, s, e);
+        enum err_code code =
+            exact ? scan(ix, q, &plan, s, e) : walk_and_scan_tail(ix, q, &plan, s, e);
         if (code != ERR_OK && code != ERR_LIMIT) return code;
 
         bool full = s->top.n == room;

@@ -13,24 +13,23 @@
 static bool is_state(unsigned state)
 {
     const unsigned linked = NODE_USED | NODE_CLAIMED | NODE_LINKED;
-    return state == 0 || state == NODE_USED || state == linked || state == (linked | NODE_DELETED);
+    const unsigned twin = NODE_IS_TWIN | NODE_DELETED, node = NODE_HAS_TWINS | NODE_DELETED;
+    unsigned rest = state & ~linked, level = state >> STATE_LEVEL_SHIFT;
+    if (state == 0 || state == NODE_USED) return true;
+    if ((state & linked) != linked || level > LEVEL_MAX) return false;
+    rest &= (1u << STATE_LEVEL_SHIFT) - 1;
+    if (state & NODE_IS_TWIN) return level == 0 && !(rest & ~twin);
+    return !(rest & ~node);
 }
 
 static const char *check_node(const struct index *ix, uint32_t node, bool rows)
 {
     const struct node_meta *m = index__meta(ix, node);
-    unsigned state = index__state(m);
-    uint8_t twin;
-    memcpy(&twin, (const char *)m + offsetof(struct node_meta, is_twin), 1);
+    unsigned state = index__state(ix, node);
     if (!is_state(state)) return "a node is in an impossible state";
-    if (twin > 1) return "a node is neither twin nor not";
     if (m->upper != NODE_NONE) return "a node has upper lists where none can be";
-    if (m->level > LEVEL_MAX) return "a level is too high";
-    bool in_graph = state & NODE_LINKED && !twin;
-    if (!in_graph && m->level) return "a node outside the graph has a level";
-    if (twin && !(state & NODE_LINKED)) return "a twin is not linked";
-    if (!(state & NODE_LINKED) && atomic_load(&m->twin) != NODE_NONE)
-        return "a node outside the graph has twins";
+    if (!(state & (NODE_HAS_TWINS | NODE_IS_TWIN)) && atomic_load(&m->twin) != NODE_NONE)
+        return "a node has twins that its state does not tell of";
     if (!rows || state == 0) return NULL;
     const struct row_head *h = row__head(index__row(ix, node));
     return isfinite(h->scale) && h->scale >= 0 && isfinite(h->norm) ? NULL : "a row is not finite";
@@ -68,16 +67,16 @@ static const char *check_list(
 static const char *check_twins(const struct index *ix, uint32_t n, uint8_t *seen)
 {
     for (uint32_t node = 0; node < n; node++) {
-        if (!index__is_graph_node(index__meta(ix, node))) continue;
+        if (!index__is_graph_node(ix, node)) continue;
         uint32_t t = atomic_load(&index__meta(ix, node)->twin);
         while (t != NODE_NONE) {
-            if (t >= n || !atomic_load(&index__meta(ix, t)->is_twin) || seen[t]++)
+            if (t >= n || !(index__state(ix, t) & NODE_IS_TWIN) || seen[t]++)
                 return "a twin is not one, or hangs twice";
             t = atomic_load(&index__meta(ix, t)->twin);
         }
     }
     for (uint32_t node = 0; node < n; node++)
-        if (atomic_load(&index__meta(ix, node)->is_twin) != seen[node])
+        if (((index__state(ix, node) & NODE_IS_TWIN) != 0) != seen[node])
             return "a twin hangs on no node";
     return NULL;
 }
@@ -105,13 +104,14 @@ enum err_code snapshot__check_graph(
     AUTO_FREE uint8_t *seen = mem_zalloc(n, 1);
     if (!levels || !seen) return err_set(e, ERR_NOMEM, "out of memory to load an index");
     for (uint32_t node = 0; node < n; node++) {
-        const struct node_meta *m = index__meta(ix, node);
-        if (index__is_graph_node(m)) levels[node] = (uint8_t)(m->level + 1);
-        if (m->level && m->upper == NODE_NONE) *ret_wrong = "a node lacks its upper lists";
+        unsigned level = index__level(ix, node);
+        if (index__is_graph_node(ix, node)) levels[node] = (uint8_t)(level + 1);
+        if (level && index__meta(ix, node)->upper == NODE_NONE)
+            *ret_wrong = "a node lacks its upper lists";
     }
     if (!*ret_wrong) *ret_wrong = check_entry(ix, entry, n, levels);
     for (uint32_t node = 0; node < n && !*ret_wrong; node++)
-        for (unsigned l = 0; l <= index__meta(ix, node)->level && !*ret_wrong; l++)
+        for (unsigned l = 0; l <= index__level(ix, node) && !*ret_wrong; l++)
             *ret_wrong = check_list(ix, node, l, n, levels);
     if (!*ret_wrong) *ret_wrong = check_twins(ix, n, seen);
     return ERR_OK;

@@ -10,11 +10,11 @@
  *                                       layers 1…level, m u32 each, 0xffffffff behind the last link
  *   sums.offset    16 n_blocks          for each block: XXH3 of its rows (up to links_offset), XXH3 of the rest
  *   blocks_offset  n_blocks block_bytes blocks as in memory (index_internal.h), a multiple of 4096: rows, lower
- *                                       bits, lists of layer 0, struct node_meta with `upper` 0xffffffff
+ *                                       bits, lists of layer 0, struct node_meta with `upper` 0xffffffff, states
  *
  * Sections stand in this order, each at the next multiple of 64 (the blocks: of 4096), with zeros between. A node is
- * one of: vacant (state 0); waiting (USED); linked (USED|CLAIMED|LINKED), a graph node or a twin, and then DELETED or
- * not. Links lead to graph nodes of at least that level. Lists of layer 0 of other nodes are empty. Each twin is in
+ * one of: vacant (state 0); waiting (USED); linked (USED|CLAIMED|LINKED), and then DELETED or not, and either a graph
+ * node, with HAS_TWINS or not and its level, or IS_TWIN. Links lead to graph nodes of at least that level. Lists of layer 0 of other nodes are empty. Each twin is in
  * the chain of just one graph node. The entry point is a graph node of the highest level.
  */
 #pragma once
@@ -59,7 +59,7 @@ struct snapshot_header {
 _Static_assert(sizeof(struct snapshot_header) == SNAPSHOT_HEADER, "the header fills its page");
 _Static_assert(
     offsetof(struct snapshot_header, centre) == 280, "sections stand where they are said to");
-_Static_assert(sizeof(struct node_meta) == 24, "metas are stored as they are");
+_Static_assert(sizeof(struct node_meta) == 16, "metas are stored as they are");
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the file is an image of memory");
 
 struct snapshot_block_sums {

@@ -189,7 +189,7 @@ static enum err_code load_upper(struct load *r, struct err *e)
             words - at < level * ix->o.m)
             return damaged(r, "an upper list is not one", e);
         struct node_meta *m = index__meta(ix, node);
-        if (m->level != level || m->upper != NODE_NONE)
+        if (index__level(ix, node) != level || m->upper != NODE_NONE)
             return damaged(r, "upper lists and levels do not agree", e);
         TRY(upper__take(ix, level, &m->upper, e));
         for (size_t i = 0; i < level * ix->o.m; i++)
@@ -207,7 +207,7 @@ static enum err_code make_ids(struct load *r, struct err *e)
         return err_set(e, ERR_NOMEM, "out of memory to load an index");
     for (uint32_t node = 0; node < r->head.n_nodes; node++) {
         const struct node_meta *m = index__meta(ix, node);
-        if (!index__is_live(m)) continue;
+        if (!index__is_live(ix, node)) continue;
         if (u64_map_set(&ix->ids, m->id, node) != ERR_OK)
             return err_set(e, ERR_NOMEM, "out of memory to load an index");
     }
@@ -220,19 +220,18 @@ static enum err_code make_rest(struct load *r, struct err *e)
     size_t live = 0, pending = 0, tombstones = 0, in_graph = 0;
     for (uint32_t node = r->head.n_nodes;
          node-- > 0;) { /* so that low places come first in a chain */
-        struct node_meta *m = index__meta(ix, node);
-        unsigned state = index__state(m);
+        unsigned state = index__state(ix, node);
         if (state == 0)
             store__vacate(ix, node);
         else if (state & NODE_DELETED)
             tombstones++;
         else
             live++;
-        in_graph += index__is_graph_node(m);
+        in_graph += state__is_graph_node(state);
         pending += state == NODE_USED;
     }
     for (uint32_t node = 0; node < r->head.n_nodes; node++) {
-        if (index__state(index__meta(ix, node)) != NODE_USED) continue;
+        if (index__state(ix, node) != NODE_USED) continue;
         TRY(tail__reserve(&ix->tail, e));
         tail__append(&ix->tail, node);
     }

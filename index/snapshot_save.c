@@ -44,13 +44,12 @@ struct save {
 };
 
 /* ---- the moment ---- */
-static enum node_kind kind_of(const struct node_meta *m)
+static enum node_kind kind_of(unsigned state)
 {
-    unsigned state = index__state(m);
     bool dead = state & NODE_DELETED;
     if (!(state & NODE_USED)) return KIND_VACANT;
     if (!(state & NODE_LINKED)) return dead ? KIND_VACANT : KIND_WAITING;
-    if (atomic_load(&m->is_twin)) return dead ? KIND_TWIN_DEAD : KIND_TWIN;
+    if (state & NODE_IS_TWIN) return dead ? KIND_TWIN_DEAD : KIND_TWIN;
     return dead ? KIND_GRAPH_DEAD : KIND_GRAPH;
 }
 
@@ -68,7 +67,7 @@ static enum err_code take_kinds(struct save *w, struct err *e)
     w->level = mem_zalloc(w->n, 1);
     w->head.live = ix->ids.n;
     for (uint32_t node = 0; w->kind && w->level && node < w->n; node++)
-        w->kind[node] = (uint8_t)kind_of(index__meta(ix, node));
+        w->kind[node] = (uint8_t)kind_of(index__state(ix, node));
     rwlock_unlock(&ix->ids_lock);
     w->twin = mem_alloc(w->n, sizeof *w->twin);
     if (!w->kind || !w->level || !w->twin)
@@ -77,7 +76,7 @@ static enum err_code take_kinds(struct save *w, struct err *e)
     for (uint32_t node = 0; node < w->n; node++) {
         w->twin[node] = NODE_NONE;
         if (!is_graph(w, node)) continue;
-        w->level[node] = index__meta(ix, node)->level;
+        w->level[node] = (uint8_t)index__level(ix, node);
         if (w->head.entry == ENTRY_NONE || w->level[node] > w->head.entry >> 32)
             w->head.entry = (uint64_t)w->level[node] << 32 | node;
     }
@@ -174,14 +173,14 @@ static enum err_code put_upper(struct save *w, struct err *e)
     return put_section(w, &w->head.upper, all, words * sizeof *all, e);
 }
 
-static uint8_t state_of(enum node_kind kind)
+static uint16_t state_of(enum node_kind kind)
 {
-    static const uint8_t states[] = { [KIND_VACANT] = 0,
+    static const uint16_t states[] = { [KIND_VACANT] = 0,
         [KIND_WAITING] = NODE_USED,
         [KIND_GRAPH] = NODE_USED | NODE_CLAIMED | NODE_LINKED,
         [KIND_GRAPH_DEAD] = NODE_USED | NODE_CLAIMED | NODE_LINKED | NODE_DELETED,
-        [KIND_TWIN] = NODE_USED | NODE_CLAIMED | NODE_LINKED,
-        [KIND_TWIN_DEAD] = NODE_USED | NODE_CLAIMED | NODE_LINKED | NODE_DELETED };
+        [KIND_TWIN] = NODE_USED | NODE_CLAIMED | NODE_LINKED | NODE_IS_TWIN,
+        [KIND_TWIN_DEAD] = NODE_USED | NODE_CLAIMED | NODE_LINKED | NODE_IS_TWIN | NODE_DELETED };
     return states[kind];
 }
 
@@ -195,16 +194,15 @@ static void take_node(struct save *w, uint32_t node)
     struct node_meta *m = (struct node_meta *)(void *)(w->block + ix->meta_offset) + i;
     m->upper = NODE_NONE;
     atomic_store_explicit(&m->twin, w->twin[node], memory_order_relaxed);
-    atomic_store_explicit(&m->state, state_of(kind), memory_order_relaxed);
+    uint16_t *state = (uint16_t *)(void *)(w->block + ix->state_offset) + i;
+    *state = (uint16_t)(state_of(kind) | w->level[node] << STATE_LEVEL_SHIFT);
+    if (is_graph(w, node) && w->twin[node] != NODE_NONE) *state |= NODE_HAS_TWINS;
     if (is_graph(w, node))
         take_list(w, node, 0, links);
     else
         memset(links, 0xff, ix->m0 * sizeof *links);
     if (kind == KIND_VACANT) return;
     m->id = index__meta(ix, node)->id;
-    m->level = w->level[node];
-    atomic_store_explicit(
-        &m->is_twin, kind == KIND_TWIN || kind == KIND_TWIN_DEAD, memory_order_relaxed);
     memcpy(w->block + i * ix->row_bytes, index__row(ix, node), ix->row_bytes);
     memcpy(w->block + ix->low_offset + i * ix->low_bytes, index__low(ix, node), ix->low_bytes);
 }

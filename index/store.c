@@ -77,9 +77,7 @@ enum err_code store__allot(struct index *ix, uint32_t *ret_node, struct err *e)
     }
     struct node_meta *m = index__meta(ix, node);
     m->id = 0;
-    m->level = 0;
     m->upper = NODE_NONE;
-    atomic_store_explicit(&m->is_twin, false, memory_order_relaxed);
     atomic_store_explicit(&m->twin, NODE_NONE, memory_order_relaxed);
     hnsw__store_list(index__links(ix, node, 0), ix->m0, NULL, 0);
     *ret_node = node;
@@ -91,8 +89,7 @@ void store__vacate(struct index *ix, uint32_t node)
     size_t block = node >> ix->block_shift;
     struct node_meta *m = index__meta(ix, node);
     struct block_vacancy *v = &ix->vacancy[block];
-    atomic_store(&m->state, 0);
-    atomic_store_explicit(&m->is_twin, false, memory_order_relaxed);
+    atomic_store(index__state_at(ix, node), 0);
     atomic_store_explicit(&m->twin, v->head, memory_order_relaxed);
     v->head = node;
     v->n++;
@@ -102,7 +99,7 @@ void store__vacate(struct index *ix, uint32_t node)
 
 void store__tombstone(struct index *ix, uint32_t node)
 {
-    unsigned old = atomic_fetch_or(&index__meta(ix, node)->state, NODE_DELETED);
+    unsigned old = atomic_fetch_or(index__state_at(ix, node), NODE_DELETED);
     if (old & NODE_DELETED) return;
     atomic_fetch_sub(&ix->live, 1);
     atomic_fetch_add(&ix->tombstones, 1);

@@ -115,12 +115,13 @@ size_t tail__read(const struct tail *t, struct tail_view *v, uint32_t *ret_nodes
 static bool claim_node(struct index *ix, uint32_t node)
 {
     if (!index__block(ix, node)) return false;
-    struct node_meta *m = index__meta(ix, node);
-    uint8_t state = atomic_load(&m->state);
+    _Atomic uint16_t *at = index__state_at(ix, node);
+    uint16_t state = atomic_load(at);
     do {
         if (!(state & NODE_USED) || state & NODE_CLAIMED) return false;
-        if (state & NODE_DELETED && atomic_load(&m->twin) == NODE_NONE) return false;
-    } while (!atomic_compare_exchange_weak(&m->state, &state, (uint8_t)(state | NODE_CLAIMED)));
+        if (state & NODE_DELETED && atomic_load(&index__meta(ix, node)->twin) == NODE_NONE)
+            return false;
+    } while (!atomic_compare_exchange_weak(at, &state, (uint16_t)(state | NODE_CLAIMED)));
     return true;
 }
 
@@ -145,7 +146,7 @@ bool tail__claim(struct index *ix, uint32_t *ret_node, uint64_t *ret_at)
 void tail__unclaim(struct index *ix, uint32_t node, uint64_t at)
 {
     struct tail *t = &ix->tail;
-    atomic_fetch_and(&index__meta(ix, node)->state, (uint8_t)~NODE_CLAIMED);
+    atomic_fetch_and(index__state_at(ix, node), (uint16_t)~NODE_CLAIMED);
     AUTO_LOCK(&t->lock);
     if (at < t->cursor && at >= atomic_load(&t->watermark)) {
         t->cursor = at;
@@ -157,10 +158,9 @@ void tail__unclaim(struct index *ix, uint32_t node, uint64_t at)
 static bool is_settled(const struct index *ix, uint32_t node)
 {
     if (!index__block(ix, node)) return true;
-    const struct node_meta *m = index__meta(ix, node);
-    unsigned state = index__state(m);
+    unsigned state = index__state(ix, node);
     if (!(state & NODE_USED) || state & NODE_LINKED) return true;
-    return state & NODE_DELETED && atomic_load(&m->twin) == NODE_NONE;
+    return state & NODE_DELETED && atomic_load(&index__meta(ix, node)->twin) == NODE_NONE;
 }
 
 /** Chunks that the watermark has passed. */
@@ -201,7 +201,7 @@ void tail__advance(struct index *ix)
 
 void tail__linked(struct index *ix, uint32_t node)
 {
-    unsigned old = atomic_fetch_or(&index__meta(ix, node)->state, NODE_LINKED);
+    unsigned old = atomic_fetch_or(index__state_at(ix, node), NODE_LINKED);
     if (!(old & NODE_DELETED)) atomic_fetch_sub(&ix->pending, 1);
     tail__advance(ix);
 }

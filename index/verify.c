@@ -19,12 +19,12 @@ enum { REACH_SHARE = 20 };
 
 static bool is_graph_node(const struct index *ix, uint32_t node)
 {
-    return index__is_graph_node(index__meta(ix, node));
+    return index__is_graph_node(ix, node);
 }
 
 static bool is_waiting(const struct index *ix, uint32_t node)
 {
-    return (index__state(index__meta(ix, node)) & (NODE_USED | NODE_LINKED)) == NODE_USED;
+    return (index__state(ix, node) & (NODE_USED | NODE_LINKED)) == NODE_USED;
 }
 
 struct counts {
@@ -35,7 +35,7 @@ static enum err_code verify_node(
     const struct index *ix, uint32_t node, struct counts *c, struct err *e)
 {
     const struct node_meta *m = index__meta(ix, node);
-    unsigned state = index__state(m);
+    unsigned state = index__state(ix, node) & ((1u << STATE_LEVEL_SHIFT) - 1);
     if (state == 0) {
         c->vacant++;
         return ERR_OK;
@@ -87,8 +87,8 @@ static enum err_code verify_tail(const struct index *ix, uint32_t n, uint8_t *se
     }
     for (uint32_t node = 0; node < n; node++) {
         const struct node_meta *m = index__meta(ix, node);
-        bool waits =
-            is_waiting(ix, node) && (index__is_live(m) || atomic_load(&m->twin) != NODE_NONE);
+        bool waits = is_waiting(ix, node) &&
+            (index__is_live(ix, node) || atomic_load(&m->twin) != NODE_NONE);
         if (waits && !seen[node])
             return err_set(e, ERR_INTERNAL, "node %u waits, but not in the tail", node);
     }
@@ -104,8 +104,7 @@ static enum err_code verify_vacant(const struct index *ix, uint32_t n, uint8_t *
         if (left && b < ix->vacant_hint)
             return err_set(e, ERR_INTERNAL, "block %zu has vacant places before the hint", b);
         for (uint32_t at = ix->vacancy[b].head; left > 0; left--, in_chains++) {
-            if (at >= n || at >> ix->block_shift != b || index__state(index__meta(ix, at)) ||
-                seen[at]++)
+            if (at >= n || at >> ix->block_shift != b || index__state(ix, at) || seen[at]++)
                 return err_set(e, ERR_INTERNAL, "block %zu: bad vacant place %u", b, at);
             at = atomic_load(&index__meta(ix, at)->twin);
         }
@@ -127,7 +126,7 @@ static enum err_code verify_list(
         return err_set(e, ERR_INTERNAL, "node %u is not in the graph but has links", node);
     for (size_t i = 0; i < degree; i++) {
         uint32_t to = atomic_load(&links[i]);
-        if (to >= n || to == node || !is_graph_node(ix, to) || index__meta(ix, to)->level < layer)
+        if (to >= n || to == node || !is_graph_node(ix, to) || index__level(ix, to) < layer)
             return err_set(e, ERR_INTERNAL, "node %u, layer %u: bad link to %u", node, layer, to);
         for (size_t j = 0; j < i; j++)
             if (atomic_load(&links[j]) == to)
@@ -141,10 +140,11 @@ static enum err_code verify_lists(const struct index *ix, uint32_t n, struct err
 {
     for (uint32_t node = 0; node < n; node++) {
         const struct node_meta *m = index__meta(ix, node);
-        if (index__state(m) == 0) continue;
-        if (m->level > LEVEL_MAX || (m->level > 0) != (m->upper != NODE_NONE))
+        unsigned level = index__level(ix, node);
+        if (index__state(ix, node) == 0) continue;
+        if (level > LEVEL_MAX || (level > 0) != (m->upper != NODE_NONE))
             return err_set(e, ERR_INTERNAL, "node %u: level and lists do not agree", node);
-        for (unsigned layer = 0; layer <= m->level; layer++)
+        for (unsigned layer = 0; layer <= level; layer++)
             TRY(verify_list(ix, node, layer, n, e));
     }
     return ERR_OK;
@@ -157,16 +157,17 @@ static enum err_code verify_twins(const struct index *ix, uint32_t n, uint8_t *s
         if (!is_graph_node(ix, node) && !is_waiting(ix, node)) continue;
         for (uint32_t t = atomic_load(&index__meta(ix, node)->twin); t != NODE_NONE;
              t = atomic_load(&index__meta(ix, t)->twin)) {
-            if (t >= n || seen[t]++ || !index__meta(ix, t)->is_twin ||
-                !(index__state(index__meta(ix, t)) & NODE_LINKED))
+            if (t >= n || seen[t]++ || !(index__state(ix, t) & NODE_IS_TWIN) ||
+                !(index__state(ix, t) & NODE_LINKED))
                 return err_set(e, ERR_INTERNAL, "node %u: bad twin %u", node, t);
+            if (!(index__state(ix, node) & NODE_HAS_TWINS))
+                return err_set(e, ERR_INTERNAL, "node %u has twins, its state says no", node);
             if (!index__same_row(ix, node, t))
                 return err_set(e, ERR_INTERNAL, "nodes %u and %u are no twins", node, t);
         }
     }
     for (uint32_t node = 0; node < n; node++) {
-        const struct node_meta *m = index__meta(ix, node);
-        if (((index__state(m) & NODE_LINKED) && atomic_load(&m->is_twin)) != seen[node])
+        if (((index__state(ix, node) & NODE_IS_TWIN) != 0) != seen[node])
             return err_set(e, ERR_INTERNAL, "twin %u hangs on no node", node);
     }
     return ERR_OK;
@@ -180,14 +181,14 @@ static enum err_code verify_entry(const struct index *ix, uint32_t n, struct err
     for (uint32_t node = 0; node < n; node++) {
         if (!is_graph_node(ix, node)) continue;
         in_graph++;
-        if (index__meta(ix, node)->level > top) top = index__meta(ix, node)->level;
+        if (index__level(ix, node) > top) top = index__level(ix, node);
     }
     if (entry == ENTRY_NONE) {
         if (in_graph == 0) return ERR_OK;
         return err_set(e, ERR_INTERNAL, "%zu nodes in the graph, no entry point", in_graph);
     }
     uint32_t node = (uint32_t)entry;
-    if (node >= n || !is_graph_node(ix, node) || index__meta(ix, node)->level != entry >> 32 ||
+    if (node >= n || !is_graph_node(ix, node) || index__level(ix, node) != entry >> 32 ||
         entry >> 32 != top)
         return err_set(e, ERR_INTERNAL, "entry point %u is not a node of the top layer", node);
     return ERR_OK;
@@ -203,7 +204,7 @@ static size_t count_reached(const struct index *ix, uint8_t *seen, uint32_t *sta
     while (depth > 0) {
         uint32_t node = stack[--depth];
         reached++;
-        for (unsigned layer = 0; layer <= index__meta(ix, node)->level; layer++) {
+        for (unsigned layer = 0; layer <= index__level(ix, node); layer++) {
             const _Atomic uint32_t *links = index__links(ix, node, layer);
             for (size_t i = 0; i < index__max_links(ix, layer); i++) {
                 uint32_t to = atomic_load(&links[i]);
