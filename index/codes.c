@@ -14,7 +14,8 @@
  * keeps |x̂|^2 - |e|^2 beside its scale. INDEX_DOT has no choice, and no centre.
  *
  * Bounds. |e| <= scale sqrt(dim) / 2 always, so |q - x| <= r means |q - x̂| <= r + |e|: codes__estimate_bound is that with
- * the query's own rounding on top. Scans that drop what is beyond it are exact.
+ * the query's own rounding on top, and for cosine, whose exact distance is taken from the fixed-point number alone, that of
+ * the fixed point. Scans that drop what is beyond it are exact.
  *
  * The rotation: rounds of random signs and a Walsh–Hadamard transform over the first, then the last
  * power of two of values, so that all are mixed whatever the dimension; about 4 log2(dim) operations a value.
@@ -40,6 +41,7 @@ enum {
     FETCH_AHEAD = 4,
 };
 static const float SLACK = 4e-6f; /* of the squared lengths: rounding of a float sum */
+static const float UNDERFLOW = 2e-35f; /* more than estimates lose by values too small for a float */
 
 /* ---- rotation ---- */
 static size_t window(size_t dim)
@@ -188,6 +190,23 @@ bool codes__wants_centre(const struct index *ix)
     return from == 0 || n >= CENTRE_LAST || n >= from * CENTRE_GROWTH;
 }
 
+/** For cosine: x, seen from centre - shift, is of length 1 again, which the fixed point keeps only nearly: estimates
+ * rely on it. */
+static void normalise(const struct index *ix, float *x, const float *centre, const float *shift)
+{
+    double sum = 0;
+    if (ix->o.metric != INDEX_COSINE) return;
+    for (size_t d = 0; d < ix->o.dim; d++) {
+        float whole = x[d] + (centre[d] - shift[d]);
+        sum += (double)whole * (double)whole;
+    }
+    double scale = sum > 0 ? 1 / sqrt(sum) : 1;
+    for (size_t d = 0; d < ix->o.dim; d++) {
+        float origin = centre[d] - shift[d];
+        x[d] = (float)((double)(x[d] + origin) * scale) - origin;
+    }
+}
+
 void codes__recentre(struct index *ix)
 {
     double mean[INDEX_DIM_MAX] = { 0 };
@@ -210,6 +229,7 @@ void codes__recentre(struct index *ix)
     for (uint32_t node = 0; node < end; node++) {
         if (!index__block(ix, node) || !(index__state(ix, node) & NODE_USED)) continue;
         decode(ix, node, x);
+        normalise(ix, x, ix->centre.rotated, shift);
         for (size_t d = 0; d < dim; d++)
             x[d] -= shift[d];
         encode(ix, x, index__row(ix, node), index__low(ix, node));
@@ -250,6 +270,7 @@ static void quantise(const struct index *ix, struct prepared *p)
         norm += (double)p->centred[d] * (double)p->centred[d];
     }
     p->norm = (float)norm;
+    p->length = (float)sqrt(norm);
     p->unit = 0;
     if (ix->by_value) return;
     float unit = most / (float)CODE_QUERY_MAX, inverse = unit > 0 ? 1 / unit : 0;
@@ -432,22 +453,21 @@ float codes__estimate_bound(
     const struct index *ix, const struct prepared *p, float distance, float scale)
 {
     float root = sqrtf((float)ix->o.dim), at = codes__to_estimate(ix, p, distance);
-    float lost = 0.5001f * root * (scale + p->unit);
-    if (ix->o.metric != INDEX_DOT) {
-        float r = sqrtf(at > 0 ? at : 0) + lost;
-        float longest = sqrtf(p->norm) + 130 * root * scale;
-        return r * r + SLACK * (r * r + longest * longest);
-    }
-    float longest = 130 * root * scale, q = sqrtf(p->norm);
-    return at + q * 0.5001f * root * scale + longest * 0.5001f * root * p->unit +
-        SLACK * (q * longest);
+    float lost = 0.5001f * root * scale, lost_of_query = 0.5001f * root * p->unit;
+    float q = p->length, longest = 130 * root * scale;
+    if (ix->o.metric == INDEX_DOT)
+        return at + q * lost + longest * lost_of_query + SLACK * (q * longest) + UNDERFLOW;
+    if (ix->o.metric == INDEX_COSINE) at += 1.0001f * root * scale / ix->value_unit;
+    float r = sqrtf(at > 0 ? at : 0) + lost; /* from q to x̂, which is thus at most q + r long */
+    return r * r + 2 * lost_of_query * (q + r) + SLACK * (r * r + (q + longest) * (q + longest)) +
+        UNDERFLOW;
 }
 
 float codes__likely_bound(
     const struct index *ix, const struct prepared *p, float estimate, float scale)
 {
     float reach = 2 * scale + p->unit * 4;
-    if (ix->o.metric == INDEX_DOT) return estimate + reach * sqrtf(p->norm);
+    if (ix->o.metric == INDEX_DOT) return estimate + reach * p->length;
     float r = sqrtf(estimate > 0 ? estimate : 0) + reach;
     return r * r;
 }

@@ -321,6 +321,7 @@ struct prepared {
     int8_t *hi, *lo;
     float unit;
     float norm;        /* |centred|^2 */
+    float length;      /* |centred|, though its square be too small for a float */
     double centre_dot; /* rotated · centre */
 };
 /** Floats that a prepared vector of the index needs in its buffer. */
