@@ -1,7 +1,9 @@
 #include "bench/index_kindred.h"
 
+#include "base/fileio.h"
 #include "base/mem.h"
-#include "index/index.h"
+#include "index/force.h"
+#include "index/snapshot.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,6 +11,12 @@
 
 struct kindred {
     struct index *ix;
+};
+
+struct kindred_searcher {
+    struct index_scratch *scratch;
+    struct index_report report;
+    struct index_hit hits[INDEX_K_MAX];
 };
 
 static _Noreturn void die(const char *what, const struct err *e)
@@ -52,24 +60,29 @@ static bool read_options(const struct kindred_options *from, struct index_option
     return true;
 }
 
-struct kindred *kindred_new(const struct kindred_options *from, char *why, size_t size)
+static bool make_options(
+    const struct kindred_options *from, struct index_options *o, char *why, size_t size)
 {
     static const enum metric_kind metrics[] = { INDEX_COSINE, INDEX_DOT, INDEX_L2 };
-    struct err e = ERR_INIT;
-    struct index_options o = INDEX_OPTIONS_DEFAULTS;
-    struct kindred *x = must(mem_zalloc(1, sizeof *x));
     char key[32] = "";
-    o.dim = from->dim;
-    o.m = from->m;
-    o.ef_construction = from->ef_construction;
-    o.metric = metrics[from->metric];
-    if (!read_options(from, &o, key)) {
-        snprintf(why, size, "option %s", key);
-    } else if (index_new(&o, &x->ix, &e) != ERR_OK) {
-        snprintf(why, size, "%.*s", (int)size - 1, e.msg);
-    } else {
-        return x;
-    }
+    *o = (struct index_options)INDEX_OPTIONS_DEFAULTS;
+    o->dim = from->dim;
+    o->m = from->m;
+    o->ef_construction = from->ef_construction;
+    o->metric = metrics[from->metric];
+    if (read_options(from, o, key)) return true;
+    snprintf(why, size, "option %s", key);
+    return false;
+}
+
+struct kindred *kindred_new(const struct kindred_options *from, char *why, size_t size)
+{
+    struct err e = ERR_INIT;
+    struct index_options o;
+    if (!make_options(from, &o, why, size)) return NULL;
+    struct kindred *x = must(mem_zalloc(1, sizeof *x));
+    if (index_new(&o, &x->ix, &e) == ERR_OK) return x;
+    snprintf(why, size, "%.*s", (int)size - 1, e.msg);
     mem_free(x);
     return NULL;
 }
@@ -108,22 +121,37 @@ void kindred_link(struct kindred *x, unsigned threads)
     worker_parallel(threads, 1, threads, link_some, x);
 }
 
-size_t kindred_work(struct kindred *x, size_t max, struct kindred_searcher *s)
+size_t kindred_link_some(struct kindred *x, size_t max, struct kindred_searcher *s)
 {
     struct err e = ERR_INIT;
     size_t n = 0;
-    if (index_link(x->ix, max, (struct index_scratch *)s, &n, &e) != ERR_OK) die("link", &e);
-    size_t looked_at;
-    if (index_maintain(x->ix, max, false, (struct index_scratch *)s, &looked_at, &e) != ERR_OK)
-        die("maintain", &e);
+    if (index_link(x->ix, max, s->scratch, &n, &e) != ERR_OK) die("link", &e);
     return n;
 }
 
-size_t kindred_size_bytes(const struct kindred *x)
+size_t kindred_maintain(struct kindred *x, size_t max, struct kindred_searcher *s)
+{
+    struct err e = ERR_INIT;
+    size_t n = 0;
+    if (index_maintain(x->ix, max, false, s->scratch, &n, &e) != ERR_OK) die("maintain", &e);
+    return n;
+}
+
+void kindred_stats(const struct kindred *x, struct kindred_stats *ret)
 {
     struct index_stats st;
     index_stats(x->ix, &st);
-    return st.size_bytes;
+    *ret = (struct kindred_stats){ .live = st.live,
+        .deleted = st.deleted,
+        .vacant = st.vacant,
+        .pending = st.pending,
+        .size_bytes = st.size_bytes,
+        .repairs = st.repairs };
+}
+
+size_t kindred_bytes_for(const struct kindred *x, size_t n)
+{
+    return index_bytes_for(index_options(x->ix), n);
 }
 
 void kindred_verify(const struct kindred *x)
@@ -132,22 +160,73 @@ void kindred_verify(const struct kindred *x)
     if (index_verify(x->ix, &e) != ERR_OK) die("verify", &e);
 }
 
+/* ---- in a file ---- */
+size_t kindred_save(struct kindred *x, const char *path)
+{
+    struct err e = ERR_INIT;
+    struct snapshot_mark mark = { .label = "bench" };
+    size_t bytes;
+    if (index_save(x->ix, path, &mark, &bytes, &e) != ERR_OK) die("save", &e);
+    return bytes;
+}
+
+struct kindred *kindred_load(
+    const char *path, const struct kindred_options *from, bool map, char *why, size_t size)
+{
+    struct err e = ERR_INIT;
+    struct index_options o;
+    struct snapshot_mark mark;
+    if (!make_options(from, &o, why, size)) return NULL;
+    struct kindred *x = must(mem_zalloc(1, sizeof *x));
+    if (index_load(path, &o, map, &x->ix, &mark, &e) == ERR_OK) return x;
+    snprintf(why, size, "%.*s", (int)size - 1, e.msg);
+    mem_free(x);
+    return NULL;
+}
+
+struct kindred *kindred_of(
+    const struct matrix *base, const struct kindred_options *o, unsigned threads, const char *path)
+{
+    char why[200];
+    struct kindred *x =
+        path && file_exists(path) ? kindred_load(path, o, false, why, sizeof why) : NULL;
+    if (x) return x;
+    fprintf(stderr, "linking %zu vectors\n", base->n);
+    x = kindred_new(o, why, sizeof why);
+    if (!x) {
+        fprintf(stderr, "%s\n", why);
+        exit(1);
+    }
+    for (size_t i = 0; i < base->n; i++)
+        kindred_put(x, i, base->v + i * base->dim);
+    kindred_link(x, threads);
+    if (path) (void)kindred_save(x, path);
+    return x;
+}
+
 /* ---- searching ---- */
 struct kindred_searcher *kindred_searcher_new(void)
 {
-    return must((struct kindred_searcher *)index_scratch_new());
+    struct kindred_searcher *s = must(mem_zalloc(1, sizeof *s));
+    s->scratch = must(index_scratch_new());
+    return s;
 }
 
 void kindred_searcher_free(struct kindred_searcher *s)
 {
-    index_scratch_free((struct index_scratch *)s);
+    if (s) index_scratch_free(s->scratch);
+    mem_free(s);
 }
 
 size_t kindred_search(const struct kindred *x, const struct kindred_query *q,
     struct kindred_searcher *s, uint64_t *ret_ids)
 {
+    static const enum index_forced forced[] = { [KINDRED_CHOOSES] = INDEX_FORCE_NONE,
+        [KINDRED_SCAN_ALL] = INDEX_FORCE_SCAN_ALL,
+        [KINDRED_SCAN_IDS] = INDEX_FORCE_SCAN_IDS,
+        [KINDRED_WALK] = INDEX_FORCE_WALK,
+        [KINDRED_TWO_HOP] = INDEX_FORCE_TWO_HOP };
     struct err e = ERR_INIT;
-    struct index_hit hits[INDEX_K_MAX];
     struct index_allow allow = { q->allow, q->n_bits, q->count };
     struct index_query query = { .vector = q->vector,
         .k = q->k,
@@ -155,11 +234,20 @@ size_t kindred_search(const struct kindred *x, const struct kindred_query *q,
         .exact = q->exact,
         .allow = q->allow ? &allow : NULL };
     size_t n;
-    if (index_search(x->ix, &query, (struct index_scratch *)s, hits, &n, NULL, &e) != ERR_OK)
+    index_force(s->scratch, forced[q->way]);
+    if (index_search(x->ix, &query, s->scratch, s->hits, &n, &s->report, &e) != ERR_OK)
         die("search", &e);
     for (size_t i = 0; i < n; i++)
-        ret_ids[i] = hits[i].id;
+        ret_ids[i] = s->hits[i].id;
     return n;
+}
+
+void kindred_report(const struct kindred_searcher *s, struct kindred_report *ret)
+{
+    *ret = (struct kindred_report){ .plan = index_plan_name(s->report.plan),
+        .ef = s->report.ef,
+        .estimated = s->report.estimated,
+        .scored = s->report.scored };
 }
 
 /* ---- as a library under bench-index ---- */
@@ -171,7 +259,9 @@ static void *library_build(struct index_build *b)
     for (size_t i = 0; i < b->base->n; i++)
         kindred_put(x, i, b->base->v + i * b->base->dim);
     kindred_link(x, b->threads);
-    snprintf(b->note, sizeof b->note, "size_bytes=%zu", kindred_size_bytes(x));
+    struct kindred_stats st;
+    kindred_stats(x, &st);
+    snprintf(b->note, sizeof b->note, "size_bytes=%zu", st.size_bytes);
     return x;
 }
 

@@ -58,19 +58,36 @@ static void offer(struct best *b, float score, uint32_t id)
     b->id[at] = id;
 }
 
-static void scores4(
-    const struct truth *t, const struct vec_kernels *k, const float *q, size_t first, float ret[4])
+static void scores4(const struct truth *t, const struct vec_kernels *k, const float *q,
+    const uint32_t ids[4], float ret[4])
 {
     const float *rows[4];
-    for (size_t j = 0; j < 4; j++) /* past the end: the last one again */
-        rows[j] = t->base->v + (first + j < t->base->n ? first + j : t->base->n - 1) * t->base->dim;
+    for (size_t j = 0; j < 4; j++)
+        rows[j] = t->base->v + ids[j] * t->base->dim;
     if (t->metric == MATRIX_L2)
         k->l2sq4(q, rows, t->base->dim, ret);
     else
         k->dot4(q, rows, t->base->dim, ret);
-    for (size_t j = 0; j < 4 && first + j < t->base->n; j++) {
+    for (size_t j = 0; j < 4; j++) {
         if (t->metric == MATRIX_L2) ret[j] = -ret[j];
-        if (t->scale) ret[j] *= t->scale[first + j];
+        if (t->scale) ret[j] *= t->scale[ids[j]];
+    }
+}
+
+/* Compare a query with the rows from first to end; ids NULL: all rows. */
+static void compare(const struct truth *t, const struct vec_kernels *k, size_t query,
+    const uint32_t *ids, size_t first, size_t end, struct best *b)
+{
+    for (size_t i = first; i < end; i += 4) {
+        uint32_t four[4];
+        float s[4];
+        for (size_t j = 0; j < 4; j++) { /* past the end: the last one again */
+            size_t at = i + j < end ? i + j : end - 1;
+            four[j] = ids ? ids[at] : (uint32_t)at;
+        }
+        scores4(t, k, t->query->v + query * t->query->dim, four, s);
+        for (size_t j = 0; j < 4 && i + j < end; j++)
+            offer(b, s[j], four[j]);
     }
 }
 
@@ -78,18 +95,14 @@ static void search_some(void *arg, size_t part)
 {
     struct truth *t = arg;
     const struct vec_kernels *k = vec_select(VEC_BEST);
-    size_t first = part * QUERIES_EACH, dim = t->query->dim;
+    size_t first = part * QUERIES_EACH;
     size_t end = first + QUERIES_EACH < t->query->n ? first + QUERIES_EACH : t->query->n;
     struct best best[QUERIES_EACH];
     memset(best, 0, sizeof best);
     for (size_t tile = 0; tile < t->base->n; tile += TILE)
         for (size_t q = first; q < end; q++)
-            for (size_t i = tile; i < tile + TILE && i < t->base->n; i += 4) {
-                float s[4];
-                scores4(t, k, t->query->v + q * dim, i, s);
-                for (size_t j = 0; j < 4 && i + j < t->base->n; j++)
-                    offer(&best[q - first], s[j], (uint32_t)(i + j));
-            }
+            compare(t, k, q, NULL, tile, tile + TILE < t->base->n ? tile + TILE : t->base->n,
+                &best[q - first]);
     for (size_t q = first; q < end; q++) {
         memcpy(t->ids + q * TRUTH_K, best[q - first].id, sizeof best->id);
         t->least[q] = best[q - first].score[TRUTH_K - 1];
@@ -169,10 +182,24 @@ float truth_score(const struct truth *t, size_t query, uint32_t id)
     return k->dot(q, row, dim) * (t->scale ? t->scale[id] : 1);
 }
 
-double truth_recall(const struct truth *t, size_t query, const uint32_t *ids, size_t n)
+void truth_least_among(const struct truth *t, const uint32_t *queries, size_t n_queries,
+    const uint32_t *ids, size_t n, float *ret_least)
+{
+    const struct vec_kernels *k = vec_select(VEC_BEST);
+    struct best *best = must(mem_zalloc(n_queries, sizeof *best));
+    for (size_t tile = 0; tile < n; tile += TILE)
+        for (size_t q = 0; q < n_queries; q++)
+            compare(t, k, queries[q], ids, tile, tile + TILE < n ? tile + TILE : n, &best[q]);
+    for (size_t q = 0; q < n_queries; q++)
+        ret_least[q] = best[q].score[TRUTH_K - 1];
+    mem_free(best);
+}
+
+double truth_recall_from(
+    const struct truth *t, size_t query, float least, const uint32_t *ids, size_t n)
 {
     /* Kernels for one row and for four round differently. */
-    float least = t->least[query] - 1e-6f * fabsf(t->least[query]);
+    least -= 1e-6f * fabsf(least);
     size_t right = 0;
     for (size_t i = 0; i < n && i < TRUTH_K; i++) {
         bool counts = ids[i] < t->base->n && truth_score(t, query, ids[i]) >= least;
@@ -181,4 +208,9 @@ double truth_recall(const struct truth *t, size_t query, const uint32_t *ids, si
         right += counts;
     }
     return (double)right / TRUTH_K;
+}
+
+double truth_recall(const struct truth *t, size_t query, const uint32_t *ids, size_t n)
+{
+    return truth_recall_from(t, query, t->least[query], ids, n);
 }

@@ -28,3 +28,9 @@ float truth_score(const struct truth *t, size_t query, uint32_t id);
  * one, so any of several at equal distance will do; one that comes twice counts once.
  */
 double truth_recall(const struct truth *t, size_t query, const uint32_t *ids, size_t n);
+/** Of each query, the score of the TRUTH_K-th best among ids [n], into ret_least [n_queries]. Threads: any. */
+void truth_least_among(const struct truth *t, const uint32_t *queries, size_t n_queries,
+    const uint32_t *ids, size_t n, float *ret_least);
+/** As truth_recall, where `least` takes the place of the query's own. */
+double truth_recall_from(
+    const struct truth *t, size_t query, float least, const uint32_t *ids, size_t n);

@@ -1,7 +1,6 @@
 /* Layer: index. May include: base.
  *
- * What the sources of the index share. Nothing outside index/, its tests and bench/index_kindred.c
- * includes this file.
+ * What the sources of the index share. Nothing outside index/ and its tests includes this file.
  *
  * Memory of one node, number `node`, in block node >> block_shift:
  *
@@ -35,6 +34,7 @@
 #include "base/map.h"
 #include "base/thread.h"
 #include "base/veccode.h"
+#include "index/force.h"
 #include "index/index.h"
 
 #include <stdatomic.h>
@@ -491,15 +491,6 @@ void top__offer(struct top *t, float distance, uint32_t node, uint64_t id);
 /** Of entries with the same id only one stays, a live one if there is; then ascending by distance and id. */
 void top__finish(const struct index *ix, struct top *t);
 
-/** For tests and benches: every search with this scratch goes this way, and no walk gives up. */
-enum plan_forced {
-    PLAN_NOT_FORCED,
-    PLAN_FORCE_SCAN_ALL, /* through all nodes */
-    PLAN_FORCE_SCAN_IDS, /* the allowed ids are looked up; only with `allow` */
-    PLAN_FORCE_WALK,
-    PLAN_FORCE_TWO_HOP, /* only with `allow` */
-};
-
 struct index_scratch {
     uint8_t *visited; /* == epoch: seen by the running traversal */
     size_t visited_cap;
@@ -512,7 +503,7 @@ struct index_scratch {
     void *query_room;
     size_t query_cap; /* bytes */
     struct index_report report;
-    enum plan_forced forced;
+    enum index_forced forced;
     uint32_t batch[POOL_MAX + 1]; /* the nodes at hand, and their distances */
     float batch_distance[POOL_MAX + 1];
     uint64_t pool[POOL_MAX + 1];
@@ -598,6 +589,6 @@ struct plan {
     size_t max_estimates; /* a walk that goes beyond becomes a scan; 0: none does */
 };
 struct plan plan__make(
-    const struct index *ix, const struct index_query *q, enum plan_forced forced);
+    const struct index *ix, const struct index_query *q, enum index_forced forced);
 /** The most hits that there can be. */
 size_t plan__possible_hits(const struct index *ix, const struct index_query *q);

@@ -64,14 +64,20 @@ static struct plan choose(const struct index *ix, const struct index_query *q)
     return p;
 }
 
-struct plan plan__make(const struct index *ix, const struct index_query *q, enum plan_forced forced)
+void index_force(struct index_scratch *s, enum index_forced way)
+{
+    s->forced = way;
+}
+
+struct plan plan__make(
+    const struct index *ix, const struct index_query *q, enum index_forced forced)
 {
     struct plan p = choose(ix, q);
-    if (forced == PLAN_NOT_FORCED) return p;
-    p.kind = forced == PLAN_FORCE_WALK ? INDEX_PLAN_WALK
-        : forced == PLAN_FORCE_TWO_HOP ? INDEX_PLAN_TWO_HOP
-                                       : INDEX_PLAN_SCAN;
-    p.by_id = forced == PLAN_FORCE_SCAN_IDS;
+    if (forced == INDEX_FORCE_NONE) return p;
+    p.kind = forced == INDEX_FORCE_WALK ? INDEX_PLAN_WALK
+        : forced == INDEX_FORCE_TWO_HOP ? INDEX_PLAN_TWO_HOP
+                                        : INDEX_PLAN_SCAN;
+    p.by_id = forced == INDEX_FORCE_SCAN_IDS;
     p.max_estimates = 0;
     return p;
 }
