@@ -12,32 +12,49 @@ static struct index *fresh(size_t dim, size_t m)
     return open_index(&o);
 }
 
+/** From what two nodes of a block have, the bytes of all of them: [from, end). */
+struct part {
+    uintptr_t from, end;
+};
+
+static struct part part_of(const void *first, const void *last, size_t entry)
+{
+    return (struct part){ (uintptr_t)first, (uintptr_t)last + entry };
+}
+
 START_TEST(parts_of_a_block_do_not_overlap)
 {
-    static const size_t dims[] = { 1, 16, 17, 255, 256, 257, 1000, 4096 };
+    static const size_t dims[] = { 1, 16, 17, 31, 32, 255, 256, 257, 1000, 4096 };
     static const size_t ms[] = { 4, 5, 16, 64 };
-    for (size_t i = 0; i < 8 * 4 * 2; i++) {
+    for (size_t i = 0; i < 10 * 4 * 2; i++) {
         struct index_options o = small_options(dims[i / 8], INDEX_L2);
         o.m = ms[i / 2 % 4];
         o.bits = i % 2 ? 12 : 24;
         struct index *ix = open_index(&o);
-        size_t n = (size_t)1 << ix->block_shift;
-        ck_assert_uint_eq(ix->row_bytes % 16, 0);
-        ck_assert_uint_ge(ix->row_bytes, sizeof(struct row_head) + o.dim);
-        ck_assert_uint_ge(ix->low_bytes, o.bits == 24 ? 2 * o.dim : (o.dim + 1) / 2);
-        ck_assert_uint_ge(ix->low_offset, n * ix->row_bytes);
-        ck_assert_uint_ge(ix->links_offset, ix->low_offset + n * ix->low_bytes);
-        ck_assert_uint_ge(ix->meta_offset, ix->links_offset + n * ix->m0 * 4);
-        ck_assert_uint_ge(ix->block_bytes, ix->meta_offset + n * sizeof(struct node_meta));
-        ck_assert_uint_eq(ix->low_offset % 64, 0);
-        ck_assert_uint_eq(ix->links_offset % 64, 0);
-        ck_assert_uint_eq(ix->meta_offset % 64, 0);
-        ck_assert_uint_eq(ix->block_bytes % 4096, 0);
-        ck_assert_uint_le(ix->block_bytes, 17 << 20);
-        ck_assert_uint_ge(n, 256);
+        float v[INDEX_DIM_MAX] = { 1 };
+        ck_assert_ok(index_put(ix, 1, v, NULL));
+        const uint32_t end = ix->block_mask;
+        struct part parts[] = {
+            part_of(index__block(ix, 0), index__block(ix, 0), 0),
+            part_of(index__row(ix, 0), index__row(ix, end), sizeof(struct row_head) + o.dim),
+            part_of(index__low(ix, 0), index__low(ix, end),
+                o.dim < DIM_BY_VALUE ? 4 * o.dim
+                    : o.bits == 24   ? 2 * o.dim
+                                     : (o.dim + 1) / 2),
+            part_of((void *)index__links(ix, 0, 0), (void *)index__links(ix, end, 0), ix->m0 * 4),
+            part_of(index__meta(ix, 0), index__meta(ix, end), sizeof(struct node_meta)),
+            part_of((void *)index__state_at(ix, 0), (void *)index__state_at(ix, end), 2),
+        };
+        ck_assert_uint_ge(end + 1, 256);
+        for (size_t p = 1; p < 6; p++) {
+            ck_assert_uint_ge(parts[p].from, parts[p - 1].end);
+            if (p < 5) ck_assert_uint_eq(parts[p].from % 16, 0);
+        }
+        ck_assert_uint_le(parts[5].end - parts[0].from, ix->shape.bytes);
+        ck_assert_uint_le(ix->shape.bytes, 17 << 20);
+        ck_assert_uint_eq(ix->shape.bytes % 4096, 0);
         index_free(ix);
     }
-    ck_assert_uint_eq(sizeof(struct node_meta), 24);
 }
 END_TEST
 
@@ -153,17 +170,16 @@ START_TEST(a_place_is_handed_over_clean)
     uint32_t node = allot(ix), other = allot(ix);
     struct node_meta *m = index__meta(ix, node);
     m->id = 77;
-    m->level = 3;
     m->upper = 12;
-    atomic_store(&m->is_twin, true);
-    atomic_store(&m->state, NODE_USED | NODE_LINKED | NODE_CLAIMED | NODE_DELETED);
+    atomic_store(index__state_at(ix, node),
+        NODE_USED | NODE_LINKED | NODE_CLAIMED | NODE_DELETED | 3 << STATE_LEVEL_SHIFT);
     for (size_t i = 0; i < ix->m0; i++)
         atomic_store(&index__links(ix, node, 0)[i], other);
     vacate(ix, node);
-    ck_assert_uint_eq(index__state(m), 0);
+    ck_assert_uint_eq(index__state(ix, node), 0);
     ck_assert_uint_eq(allot(ix), node);
-    ck_assert(m->id == 0 && m->level == 0 && m->upper == NODE_NONE);
-    ck_assert(!atomic_load(&m->is_twin) && atomic_load(&m->twin) == NODE_NONE);
+    ck_assert_uint_eq(index__state(ix, node), 0);
+    ck_assert(m->id == 0 && m->upper == NODE_NONE && atomic_load(&m->twin) == NODE_NONE);
     for (size_t i = 0; i < ix->m0; i++)
         ck_assert_uint_eq(atomic_load(&index__links(ix, node, 0)[i]), NODE_NONE);
     index_free(ix);
@@ -182,14 +198,14 @@ START_TEST(trims_vacant_blocks_at_the_end)
         if (i != 3 * block + 4) vacate(ix, i);
     rwlock_wrlock(&ix->ids_lock);
     ck_assert_uint_eq(store__trim(ix, gone, 8), 1);
-    mem_unmap(gone[0], ix->block_bytes);
+    mem_unmap(gone[0], ix->shape.bytes);
     ck_assert_uint_eq(atomic_load(&ix->n_nodes), 4 * block);
     ck_assert_uint_eq(store__trim(ix, gone, 8), 0);
     store__vacate(ix, 3 * block + 4);
     ck_assert_uint_eq(store__trim(ix, gone, 1), 1);
-    mem_unmap(gone[0], ix->block_bytes);
+    mem_unmap(gone[0], ix->shape.bytes);
     ck_assert_uint_eq(store__trim(ix, gone, 8), 1);
-    mem_unmap(gone[0], ix->block_bytes);
+    mem_unmap(gone[0], ix->shape.bytes);
     rwlock_unlock(&ix->ids_lock);
     ck_assert_uint_eq(ix->n_blocks, 2);
     ck_assert_uint_eq(atomic_load(&ix->vacant), 0);
@@ -203,7 +219,7 @@ START_TEST(trims_vacant_blocks_at_the_end)
     rwlock_unlock(&ix->ids_lock);
     ck_assert_uint_eq(n_gone, 2);
     for (size_t i = 0; i < n_gone; i++)
-        mem_unmap(gone[i], ix->block_bytes);
+        mem_unmap(gone[i], ix->shape.bytes);
     ck_assert_uint_eq(ix->n_blocks, 1); /* the first stays */
     must_verify(ix);
     index_free(ix);

@@ -29,7 +29,7 @@ static struct index *built(void)
 static uint32_t a_node(const struct index *ix, bool twin)
 {
     uint32_t node = 100;
-    while (atomic_load(&index__meta(ix, node)->is_twin) != twin)
+    while (((index__state(ix, node) & NODE_IS_TWIN) != 0) != twin)
         node++;
     return node;
 }
@@ -48,19 +48,19 @@ static void break_it(struct index *ix, int how)
     case 6: atomic_fetch_add(&ix->live, 1); break;
     case 7: atomic_fetch_add(&ix->pending, 1); break;
     case 8: index__meta(ix, node)->id = 77777; break;
-    case 9: atomic_fetch_or(&index__meta(ix, node)->state, NODE_DELETED); break;
-    case 10: atomic_fetch_and(&index__meta(ix, node)->state, (uint8_t)~NODE_CLAIMED); break;
+    case 9: atomic_fetch_or(index__state_at(ix, node), NODE_DELETED); break;
+    case 10: atomic_fetch_and(index__state_at(ix, node), (uint16_t)~NODE_CLAIMED); break;
     case 11: atomic_store(&ix->tail.watermark, 501); break;
     case 12: atomic_store(&ix->entry, ENTRY_NONE); break;
     case 13: atomic_store(&ix->entry, (UINT64_C(9) << 32) | node); break;
     case 14: atomic_store(&ix->entry, twin); break;
     case 15: ((struct row_head *)(void *)index__row(ix, twin))->scale += 1; break;
     case 16: atomic_store(&index__meta(ix, node)->twin, node); break;
-    case 17: atomic_store(&index__meta(ix, twin)->is_twin, false); break;
-    case 18: index__meta(ix, node)->level ^= 1; break;
+    case 17: atomic_fetch_and(index__state_at(ix, twin), (uint16_t)~NODE_IS_TWIN); break;
+    case 18: atomic_fetch_xor(index__state_at(ix, node), 1 << STATE_LEVEL_SHIFT); break;
     case 19: /* islands: nothing leads anywhere */
         for (uint32_t at = 0; at < 500; at++)
-            for (unsigned l = 0; l <= index__meta(ix, at)->level; l++)
+            for (unsigned l = 0; l <= index__level(ix, at); l++)
                 for (size_t i = 0; i < index__max_links(ix, l); i++)
                     atomic_store(&index__links(ix, at, l)[i], NODE_NONE);
         break;
