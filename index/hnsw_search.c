@@ -14,7 +14,7 @@
  *   are ef results nearer than every candidate.
  * - Two hops, for filters that few pass: a neighbour that is turned down is not compared; its own neighbours
  *   stand in for it, as far as they are allowed. So the walk stays among allowed nodes, though few of a node's links
- *   lead to such.
+ *   lead to such. It begins at some allowed nodes from all over (search.c), since around the query there may be none.
  * - A node found stands for its twins too: nodes with the very same vector that
  *   have no links of their own.
  * - Rows are fetched some steps ahead of being compared, four at a time.
@@ -219,6 +219,11 @@ static enum err_code begin(const struct index *ix, const struct layer_search *ls
     (void)visit_first(s, key_node(start));
     key_heap__push_min(&s->cands, start);
     offer(ix, ls, key_distance(start), key_node(start), s);
+    size_t n = 0;
+    for (size_t i = 0; i < ls->n_seeds; i++)
+        if (visit_first(s, ls->seeds[i])) s->batch[n++] = ls->seeds[i];
+    if (visit(ix, ls, n, s) != ERR_OK) return err_set(e, ERR_NOMEM, "out of memory for a search");
+    s->report.estimated += n;
     return ERR_OK;
 }
 

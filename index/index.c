@@ -36,7 +36,18 @@ static size_t round_up(size_t n, size_t to)
     return (n + to - 1) / to * to;
 }
 
-/** Offsets within a block; see index_internal.h. */
+struct block_shape index__shape(const struct index *ix, size_t nodes)
+{
+    struct block_shape b;
+    b.low = round_up(nodes * ix->row_bytes, 64);
+    b.links = round_up(b.low + nodes * ix->low_bytes, 64);
+    b.meta = round_up(b.links + nodes * ix->m0 * sizeof(uint32_t), 64);
+    b.state = round_up(b.meta + nodes * sizeof(struct node_meta), 64);
+    b.bytes = round_up(b.state + nodes * sizeof(uint16_t), 64);
+    return b;
+}
+
+/** Sizes of a node's parts, and how many nodes make a block. */
 static void lay_out(struct index *ix)
 {
     enum { BLOCK_BYTES_MAX = 16 << 20, SHIFT_MAX = 13 };
@@ -56,11 +67,8 @@ static void lay_out(struct index *ix)
 
     size_t nodes = (size_t)1 << ix->block_shift;
     ix->block_mask = (uint32_t)nodes - 1;
-    ix->low_offset = round_up(nodes * ix->row_bytes, 64);
-    ix->links_offset = round_up(ix->low_offset + nodes * ix->low_bytes, 64);
-    ix->meta_offset = round_up(ix->links_offset + nodes * ix->m0 * sizeof(uint32_t), 64);
-    ix->state_offset = round_up(ix->meta_offset + nodes * sizeof(struct node_meta), 64);
-    ix->block_bytes = round_up(ix->state_offset + nodes * sizeof(uint16_t), 4096);
+    ix->shape = index__shape(ix, nodes);
+    ix->shape.bytes = round_up(ix->shape.bytes, 4096);
 }
 
 size_t index_bytes_for(const struct index_options *o, size_t n)
@@ -272,7 +280,7 @@ void index_stats(const struct index *ix, struct index_stats *ret)
     rwlock_rdlock(lock);
     const struct store_dir *d = atomic_load(&ix->dir);
     uint64_t entry = atomic_load(&ix->entry);
-    size_t bytes = sizeof *ix + ix->n_blocks * ix->block_bytes + upper__bytes(ix) +
+    size_t bytes = sizeof *ix + ix->n_blocks * ix->shape.bytes + upper__bytes(ix) +
         tail__bytes(&ix->tail) + (ROTATION_ROUNDS + 1) * ix->o.dim * sizeof(float) +
         ix->vacancy_cap * sizeof *ix->vacancy;
     for (; d; d = d->older)

@@ -6,10 +6,10 @@
  *
  *   offset in the block   size of an entry         content
  *   0                     row_bytes                struct row_head, then the code [dim], to 16 bytes
- *   low_offset            low_bytes                the lower bits of the values; below DIM_BY_VALUE dimensions the values
- *   links_offset          m0 * 4                   links on layer 0, NODE_NONE ends the list
- *   meta_offset           sizeof(struct node_meta) id, twin, upper
- *   state_offset          2                        enum node_state; above STATE_LEVEL_SHIFT the level. Apart from the
+ *   shape.low             low_bytes                the lower bits of the values; below DIM_BY_VALUE dimensions the values
+ *   shape.links           m0 * 4                   links on layer 0, NODE_NONE ends the list
+ *   shape.meta            sizeof(struct node_meta) id, twin, upper
+ *   shape.state           2                        enum node_state; above STATE_LEVEL_SHIFT the level. Apart from the
  *                                                  rest, so that a walk finds those of all nodes in a near cache
  *
  * Blocks never move. A node goes vacant -> USED -> CLAIMED -> LINKED; a deleted one stays until index_maintain
@@ -47,6 +47,7 @@ enum {
     DIM_BY_VALUE = 32, /* fewer dimensions: codes are too coarse to walk by */
     NODE_LOCKS = 512,  /* stripes; a power of two */
     LINKS_MAX = 2 * INDEX_M_MAX,
+    SEEDS_MAX = 64, /* of a walk among allowed nodes */
     POOL_MAX = 1024,       /* candidates for one list */
     DEADLINE_STRIDE = 256, /* vectors between two looks at the clock */
     HUGE_PAGE = 2 << 20,
@@ -68,6 +69,11 @@ struct node_meta { /* 16 bytes */
     _Atomic uint32_t twin; /* next node with the very same vector that hangs on the same graph
                               node; of a vacant place: the next vacant one of the block */
     uint32_t upper;        /* first unit of its lists above layer 0 (upper.c); NODE_NONE */
+};
+
+/** Where the arrays of a block begin, and its size. */
+struct block_shape {
+    size_t low, links, meta, state, bytes;
 };
 
 /** Before the code. x ≈ scale * (code - 128), in the rotated space, seen from the centre. */
@@ -182,7 +188,7 @@ struct index {
     unsigned block_shift;
     uint32_t block_mask;
     size_t row_bytes, low_bytes;
-    size_t low_offset, links_offset, meta_offset, state_offset, block_bytes;
+    struct block_shape shape;
     double level_scale; /* 1 / ln m */
     float *signs;       /* [ROTATION_ROUNDS * dim], ±1 */
     struct centre centre;
@@ -231,11 +237,11 @@ static inline const uint8_t *row__code(const char *row)
 /** int16 [dim], or nibbles; float [dim] if ix->by_value. */
 static inline void *index__low(const struct index *ix, uint32_t node)
 {
-    return index__block(ix, node) + ix->low_offset + (node & ix->block_mask) * ix->low_bytes;
+    return index__block(ix, node) + ix->shape.low + (node & ix->block_mask) * ix->low_bytes;
 }
 static inline struct node_meta *index__meta(const struct index *ix, uint32_t node)
 {
-    return (struct node_meta *)(void *)(index__block(ix, node) + ix->meta_offset) +
+    return (struct node_meta *)(void *)(index__block(ix, node) + ix->shape.meta) +
         (node & ix->block_mask);
 }
 static inline size_t index__max_links(const struct index *ix, unsigned layer)
@@ -252,13 +258,13 @@ static inline _Atomic uint32_t *upper__list(const struct index *ix, uint32_t uni
 static inline _Atomic uint32_t *index__links(const struct index *ix, uint32_t node, unsigned layer)
 {
     if (layer == 0)
-        return (_Atomic uint32_t *)(void *)(index__block(ix, node) + ix->links_offset) +
+        return (_Atomic uint32_t *)(void *)(index__block(ix, node) + ix->shape.links) +
             (node & ix->block_mask) * ix->m0;
     return upper__list(ix, index__meta(ix, node)->upper + layer - 1);
 }
 static inline _Atomic uint16_t *index__state_at(const struct index *ix, uint32_t node)
 {
-    return (_Atomic uint16_t *)(void *)(index__block(ix, node) + ix->state_offset) +
+    return (_Atomic uint16_t *)(void *)(index__block(ix, node) + ix->shape.state) +
         (node & ix->block_mask);
 }
 static inline unsigned index__state(const struct index *ix, uint32_t node)
@@ -296,6 +302,8 @@ static inline struct mutex *index__node_lock(struct index *ix, uint32_t node)
 }
 
 /* ---- index.c ---- */
+/** Of a block of so many nodes. */
+struct block_shape index__shape(const struct index *ix, size_t nodes);
 /** Have two nodes the very same vector? */
 bool index__same_row(const struct index *ix, uint32_t a, uint32_t b);
 /** Make a node whose row is written the one of its id; the node that the id had becomes a tombstone. On
@@ -504,6 +512,7 @@ struct index_scratch {
     size_t query_cap; /* bytes */
     struct index_report report;
     enum index_forced forced;
+    uint32_t seeds[SEEDS_MAX];
     uint32_t batch[POOL_MAX + 1]; /* the nodes at hand, and their distances */
     float batch_distance[POOL_MAX + 1];
     uint64_t pool[POOL_MAX + 1];
@@ -524,6 +533,8 @@ struct layer_search {
     bool live_only;                  /* results are live (and allowed) nodes and their twins */
     bool two_hop;                    /* only allowed nodes are compared */
     const struct index_allow *allow; /* NULL: all */
+    const uint32_t *seeds;           /* [n_seeds] graph nodes to begin at beside the entry */
+    size_t n_seeds;
     float radius;         /* range search: estimates up to it are results and lead on, beyond ef; */
     size_t n_within;      /* as many are kept; 0 and a radius of -INFINITY: no range search */
     int64_t deadline_ns;  /* 0: none */

@@ -236,7 +236,7 @@ static void unmap_limbo(struct index *ix)
 {
     struct repair *r = &ix->repair;
     while (r->n_limbo > 0)
-        mem_unmap(r->limbo[--r->n_limbo], ix->block_bytes);
+        mem_unmap(r->limbo[--r->n_limbo], ix->shape.bytes);
 }
 
 void repair__free(struct index *ix)

@@ -8,9 +8,11 @@
  *   centre.offset  4 dim                the centre, rotated, float
  *   upper.offset   sum of 8 + 4 m level for each node with a level, ascending: u32 node, u32 level, then the lists of
  *                                       layers 1…level, m u32 each, 0xffffffff behind the last link
- *   sums.offset    16 n_blocks          for each block: XXH3 of its rows (up to links_offset), XXH3 of the rest
- *   blocks_offset  n_blocks block_bytes blocks as in memory (index_internal.h), a multiple of 4096: rows, lower
- *                                       bits, lists of layer 0, struct node_meta with `upper` 0xffffffff, states
+ *   sums.offset    16 n_blocks          for each block: XXH3 of its rows (up to shape.links), XXH3 of the rest
+ *   blocks_offset  block_bytes each     blocks as in memory (index_internal.h), a multiple of 4096: rows, lower
+ *                                       bits, lists of layer 0, struct node_meta with `upper` 0xffffffff, states.
+ *                                       The last one, unless it is full, has the shape of a block of just the nodes
+ *                                       that there are (index__shape)
  *
  * Sections stand in this order, each at the next multiple of 64 (the blocks: of 4096), with zeros between. A node is
  * one of: vacant (state 0); waiting (USED); linked (USED|CLAIMED|LINKED), and then DELETED or not, and either a graph
@@ -65,6 +67,17 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the file is an image 
 struct snapshot_block_sums {
     uint64_t rows, graph;
 };
+
+/** Of n_nodes nodes those that block b has in the file. */
+static inline size_t snapshot__nodes_of(const struct index *ix, size_t n_nodes, size_t b)
+{
+    size_t all = (size_t)ix->block_mask + 1, left = n_nodes - b * all;
+    return left < all ? left : all;
+}
+static inline struct block_shape snapshot__shape_of(const struct index *ix, size_t nodes)
+{
+    return nodes == (size_t)ix->block_mask + 1 ? ix->shape : index__shape(ix, nodes);
+}
 
 static inline uint64_t snapshot__align(uint64_t at, uint64_t to)
 {

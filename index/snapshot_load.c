@@ -37,6 +37,11 @@ struct load {
     struct snapshot_block_sums *sums;
 };
 
+static bool is_mapped(const struct load *r)
+{
+    return r->from.map && r->from.fd >= 0;
+}
+
 static enum err_code damaged(const struct load *r, const char *what, struct err *e)
 {
     return err_set(e, ERR_CORRUPT, "snapshot %s: %s", r->from.name, what);
@@ -103,11 +108,16 @@ static enum err_code check_layout(struct load *r, struct err *e)
     if (h->upper.bytes > r->from.bytes) return damaged(r, "it is cut short", e);
     sums = snapshot__align(upper + h->upper.bytes, SNAPSHOT_ALIGN);
     blocks = snapshot__align(sums + r->n_blocks * sizeof *r->sums, SNAPSHOT_PAGE);
+    uint64_t end = blocks;
+    if (r->n_blocks > 0) {
+        size_t last = snapshot__nodes_of(ix, h->n_nodes, r->n_blocks - 1);
+        end += (r->n_blocks - 1) * ix->shape.bytes + snapshot__shape_of(ix, last).bytes;
+    }
     if (h->n_nodes == NODE_NONE || h->block_shift != ix->block_shift ||
-        h->block_bytes != ix->block_bytes || h->centre.offset != centre ||
+        h->block_bytes != ix->shape.bytes || h->centre.offset != centre ||
         h->centre.bytes != ix->o.dim * sizeof(float) || h->upper.offset != upper ||
         h->sums.offset != sums || h->sums.bytes != r->n_blocks * sizeof *r->sums ||
-        h->blocks_offset != blocks || h->file_bytes != blocks + r->n_blocks * ix->block_bytes)
+        h->blocks_offset != blocks || h->file_bytes != end)
         return damaged(r, "its sections do not fit together", e);
     return ERR_OK;
 }
@@ -139,27 +149,56 @@ static enum err_code load_centre(struct load *r, struct err *e)
     return ERR_OK;
 }
 
+/** The arrays of a block that is not full, each to its place. */
+static void take_part(const struct index *ix, char *block, const char *bytes, size_t nodes)
+{
+    struct block_shape part = index__shape(ix, nodes);
+    memcpy(block, bytes, nodes * ix->row_bytes);
+    memcpy(block + ix->shape.low, bytes + part.low, nodes * ix->low_bytes);
+    memcpy(block + ix->shape.links, bytes + part.links, nodes * ix->m0 * sizeof(uint32_t));
+    memcpy(block + ix->shape.meta, bytes + part.meta, nodes * sizeof(struct node_meta));
+    memcpy(block + ix->shape.state, bytes + part.state, nodes * sizeof(uint16_t));
+}
+
+static enum err_code check_sums(const struct load *r, size_t b, const char *bytes,
+    const struct block_shape *shape, bool rows, struct err *e)
+{
+    if (rows && checksum64(bytes, shape->links) != r->sums[b].rows)
+        return damaged(r, "the checksum of rows is wrong", e);
+    if (checksum64(bytes + shape->links, shape->bytes - shape->links) != r->sums[b].graph)
+        return damaged(r, "the checksum of a part of the graph is wrong", e);
+    return ERR_OK;
+}
+
+/** The last block, into a whole one. */
+static enum err_code load_part(
+    struct load *r, size_t b, char *block, uint64_t at, size_t nodes, struct err *e)
+{
+    struct block_shape part = snapshot__shape_of(r->ix, nodes);
+    AUTO_FREE char *bytes = mem_alloc(part.bytes, 1);
+    if (!bytes) return err_set(e, ERR_NOMEM, "out of memory to load an index");
+    TRY(get(r, bytes, at, part.bytes, e));
+    TRY(check_sums(r, b, bytes, &part, true, e));
+    take_part(r->ix, block, bytes, nodes);
+    return ERR_OK;
+}
+
 static enum err_code load_block(struct load *r, size_t b, struct err *e)
 {
     struct index *ix = r->ix;
-    uint64_t at = r->head.blocks_offset + b * ix->block_bytes;
-    bool mapped = r->from.map && r->from.fd >= 0;
-    char *block = mapped ? mem_map_file(r->from.fd, (size_t)at, ix->block_bytes)
-                         : mem_map(ix->block_bytes, b > 0 && ix->block_bytes >= HUGE_PAGE);
+    uint64_t at = r->head.blocks_offset + b * ix->shape.bytes;
+    size_t nodes = snapshot__nodes_of(ix, r->head.n_nodes, b);
+    bool whole = nodes == (size_t)ix->block_mask + 1, mapped = whole && is_mapped(r);
+    char *block = mapped ? mem_map_file(r->from.fd, (size_t)at, ix->shape.bytes)
+                         : mem_map(ix->shape.bytes, b > 0 && ix->shape.bytes >= HUGE_PAGE);
     if (!block) return err_set(e, ERR_NOMEM, "out of memory to load an index");
     struct store_dir *d = atomic_load(&ix->dir);
     atomic_store(&d->blocks[b], block);
     ix->vacancy[b] = (struct block_vacancy){ .head = NODE_NONE };
     ix->n_blocks = b + 1; /* freed with the index from here on */
-    if (!mapped) {
-        TRY(get(r, block, at, ix->block_bytes, e));
-        if (checksum64(block, ix->links_offset) != r->sums[b].rows)
-            return damaged(r, "the checksum of rows is wrong", e);
-    }
-    if (checksum64(block + ix->links_offset, ix->block_bytes - ix->links_offset) !=
-        r->sums[b].graph)
-        return damaged(r, "the checksum of a part of the graph is wrong", e);
-    return ERR_OK;
+    if (!whole) return load_part(r, b, block, at, nodes, e);
+    if (!mapped) TRY(get(r, block, at, ix->shape.bytes, e));
+    return check_sums(r, b, block, &ix->shape, !mapped, e);
 }
 
 static enum err_code load_blocks(struct load *r, struct err *e)
@@ -267,7 +306,7 @@ static enum err_code load_all(struct load *r, const struct index_options *o, str
     TRY(load_centre(r, e));
     TRY(load_blocks(r, e));
     const char *wrong = NULL;
-    TRY(snapshot__check_nodes(r->ix, !(r->from.map && r->from.fd >= 0), &wrong, e));
+    TRY(snapshot__check_nodes(r->ix, !is_mapped(r), &wrong, e));
     if (wrong) return damaged(r, wrong, e);
     TRY(load_upper(r, e));
     TRY(snapshot__check_graph(r->ix, r->head.entry, &wrong, e));

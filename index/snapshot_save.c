@@ -184,17 +184,17 @@ static uint16_t state_of(enum node_kind kind)
     return states[kind];
 }
 
-/** One node into w->block, which is all zeros there. */
-static void take_node(struct save *w, uint32_t node)
+/** One node into w->block, which is all zeros there and has the shape b. */
+static void take_node(struct save *w, uint32_t node, const struct block_shape *b)
 {
     const struct index *ix = w->ix;
     size_t i = node & ix->block_mask;
     enum node_kind kind = (enum node_kind)w->kind[node];
-    uint32_t *links = (uint32_t *)(void *)(w->block + ix->links_offset) + i * ix->m0;
-    struct node_meta *m = (struct node_meta *)(void *)(w->block + ix->meta_offset) + i;
+    uint32_t *links = (uint32_t *)(void *)(w->block + b->links) + i * ix->m0;
+    struct node_meta *m = (struct node_meta *)(void *)(w->block + b->meta) + i;
     m->upper = NODE_NONE;
     atomic_store_explicit(&m->twin, w->twin[node], memory_order_relaxed);
-    uint16_t *state = (uint16_t *)(void *)(w->block + ix->state_offset) + i;
+    uint16_t *state = (uint16_t *)(void *)(w->block + b->state) + i;
     *state = (uint16_t)(state_of(kind) | w->level[node] << STATE_LEVEL_SHIFT);
     if (is_graph(w, node) && w->twin[node] != NODE_NONE) *state |= NODE_HAS_TWINS;
     if (is_graph(w, node))
@@ -204,21 +204,21 @@ static void take_node(struct save *w, uint32_t node)
     if (kind == KIND_VACANT) return;
     m->id = index__meta(ix, node)->id;
     memcpy(w->block + i * ix->row_bytes, index__row(ix, node), ix->row_bytes);
-    memcpy(w->block + ix->low_offset + i * ix->low_bytes, index__low(ix, node), ix->low_bytes);
+    memcpy(w->block + b->low + i * ix->low_bytes, index__low(ix, node), ix->low_bytes);
 }
 
 static enum err_code put_blocks(struct save *w, size_t n_blocks, struct err *e)
 {
     const struct index *ix = w->ix;
     for (size_t b = 0; b < n_blocks; b++) {
-        memset(w->block, 0, ix->block_bytes);
-        size_t first = b << ix->block_shift, end = first + ix->block_mask + 1;
-        for (size_t node = first; node < end && node < w->n; node++)
-            take_node(w, (uint32_t)node);
-        w->sums[b].rows = checksum64(w->block, ix->links_offset);
-        w->sums[b].graph =
-            checksum64(w->block + ix->links_offset, ix->block_bytes - ix->links_offset);
-        TRY(put(w, w->block, ix->block_bytes, e));
+        size_t first = b << ix->block_shift, nodes = snapshot__nodes_of(ix, w->n, b);
+        struct block_shape shape = snapshot__shape_of(ix, nodes);
+        memset(w->block, 0, shape.bytes);
+        for (size_t i = 0; i < nodes; i++)
+            take_node(w, (uint32_t)(first + i), &shape);
+        w->sums[b].rows = checksum64(w->block, shape.links);
+        w->sums[b].graph = checksum64(w->block + shape.links, shape.bytes - shape.links);
+        TRY(put(w, w->block, shape.bytes, e));
     }
     return ERR_OK;
 }
@@ -240,7 +240,7 @@ static void fill_head(struct save *w, const struct snapshot_mark *mark)
     h->seed = ix->o.seed;
     h->block_shift = ix->block_shift;
     h->n_nodes = w->n;
-    h->block_bytes = ix->block_bytes;
+    h->block_bytes = ix->shape.bytes;
     h->seq = mark->seq;
     memcpy(h->label, mark->label, sizeof h->label);
     h->centre_from = atomic_load(&ix->centre.n_from);
@@ -262,7 +262,7 @@ static enum err_code put_all(struct save *w, const struct snapshot_mark *mark, s
     TRY(take_twins(w, e));
     size_t n_blocks = ((size_t)w->n + ix->block_mask) >> ix->block_shift;
     w->sums = mem_zalloc(n_blocks, sizeof *w->sums);
-    w->block = mem_alloc_aligned(64, 1, ix->block_bytes);
+    w->block = mem_alloc_aligned(64, 1, ix->shape.bytes);
     if (!w->sums || !w->block) return err_set(e, ERR_NOMEM, "out of memory to save the index");
     w->at = SNAPSHOT_HEADER;
     TRY(put_section(w, &w->head.centre, ix->centre.rotated, ix->o.dim * sizeof(float), e));

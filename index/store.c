@@ -44,7 +44,7 @@ enum err_code store__reserve_dir(struct index *ix, size_t n_blocks, struct err *
 static enum err_code add_block(struct index *ix, struct err *e)
 {
     TRY(store__reserve_dir(ix, ix->n_blocks + 1, e));
-    char *block = mem_map(ix->block_bytes, ix->n_blocks > 0 && ix->block_bytes >= HUGE_PAGE);
+    char *block = mem_map(ix->shape.bytes, ix->n_blocks > 0 && ix->shape.bytes >= HUGE_PAGE);
     if (!block) return err_set(e, ERR_NOMEM, "out of memory for the index");
     struct store_dir *d = atomic_load_explicit(&ix->dir, memory_order_relaxed);
     ix->vacancy[ix->n_blocks] = (struct block_vacancy){ .head = NODE_NONE };
@@ -130,7 +130,7 @@ void store__free(struct index *ix)
 {
     struct store_dir *d = atomic_load(&ix->dir);
     for (size_t b = 0; b < ix->n_blocks; b++)
-        mem_unmap(atomic_load(&d->blocks[b]), ix->block_bytes);
+        mem_unmap(atomic_load(&d->blocks[b]), ix->shape.bytes);
     while (d) {
         struct store_dir *older = d->older;
         mem_free(d);
