@@ -239,10 +239,20 @@ static inline void *index__low(const struct index *ix, uint32_t node)
 {
     return index__block(ix, node) + ix->shape.low + (node & ix->block_mask) * ix->low_bytes;
 }
+/** Of a node of that block, for who has a number that may name a place which is given back meanwhile: then the block
+ * that was there when it was looked for is still readable (to who is inside), but index__block may say NULL now. */
+static inline struct node_meta *block__meta(const struct index *ix, char *block, uint32_t node)
+{
+    return (struct node_meta *)(void *)(block + ix->shape.meta) + (node & ix->block_mask);
+}
+static inline _Atomic uint16_t *block__state_at(
+    const struct index *ix, char *block, uint32_t node)
+{
+    return (_Atomic uint16_t *)(void *)(block + ix->shape.state) + (node & ix->block_mask);
+}
 static inline struct node_meta *index__meta(const struct index *ix, uint32_t node)
 {
-    return (struct node_meta *)(void *)(index__block(ix, node) + ix->shape.meta) +
-        (node & ix->block_mask);
+    return block__meta(ix, index__block(ix, node), node);
 }
 static inline size_t index__max_links(const struct index *ix, unsigned layer)
 {
@@ -264,8 +274,7 @@ static inline _Atomic uint32_t *index__links(const struct index *ix, uint32_t no
 }
 static inline _Atomic uint16_t *index__state_at(const struct index *ix, uint32_t node)
 {
-    return (_Atomic uint16_t *)(void *)(index__block(ix, node) + ix->shape.state) +
-        (node & ix->block_mask);
+    return block__state_at(ix, index__block(ix, node), node);
 }
 static inline unsigned index__state(const struct index *ix, uint32_t node)
 {
@@ -374,11 +383,14 @@ float codes__estimate_bound(
 /** An estimate above which hardly any vector is nearer than one with `estimate`. */
 float codes__likely_bound(
     const struct index *ix, const struct prepared *p, float estimate, float scale);
-static inline void codes__prefetch(const struct index *ix, uint32_t node)
+static inline void codes__prefetch_row(const struct index *ix, const char *row)
 {
-    const char *row = index__row(ix, node);
     for (size_t at = 0; at < ix->row_bytes && at < 1024; at += 64)
         __builtin_prefetch(row + at);
+}
+static inline void codes__prefetch(const struct index *ix, uint32_t node)
+{
+    codes__prefetch_row(ix, index__row(ix, node));
 }
 
 static inline void codes__prefetch_low(const struct index *ix, uint32_t node)

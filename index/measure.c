@@ -72,7 +72,8 @@ static bool draw_vector(const struct index *ix, struct rng *r, float *ret_vector
     unsigned token = epoch__enter(ix, ret_vector);
     uint32_t n = atomic_load(&ix->n_nodes);
     uint32_t node = n ? (uint32_t)rng_below(r, n) : 0;
-    bool found = n && index__block(ix, node) && index__is_live(ix, node);
+    char *block = n ? index__block(ix, node) : NULL;
+    bool found = block && state__is_live(atomic_load(block__state_at(ix, block, node)));
     if (found) {
         *ret_id = index__meta(ix, node)->id;
         codes__read(ix, node, ret_vector);

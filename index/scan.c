@@ -69,24 +69,29 @@ static inline enum err_code quad_add(const struct index *ix, const struct index_
     return ++f->n == 4 ? quad_flush(ix, q, f, s, e) : ERR_OK;
 }
 
-static inline bool is_wanted(const struct index *ix, const struct index_query *q, uint32_t node)
+static inline bool is_wanted(const struct index_query *q, unsigned state, const struct node_meta *m)
 {
-    return index__is_live(ix, node) &&
-        (!q->allow || index__allows(q->allow, index__meta(ix, node)->id));
+    return state__is_live(state) && (!q->allow || index__allows(q->allow, m->id));
 }
 
-/** A node of the tail and all that hangs on it (repair.c). */
+/** A node of the tail and all that hangs on it (repair.c). Its place may be vacant by now, or given back, at any step. */
 static enum err_code tail_node(const struct index *ix, const struct index_query *q, struct quad *f,
     uint32_t node, struct index_scratch *s, struct err *e)
 {
-    if (!index__block(ix, node)) return ERR_OK;
-    if (!(index__state(ix, node) & NODE_USED)) return ERR_OK; /* vacant */
-    while (node != NODE_NONE) {
-        const struct node_meta *m = index__meta(ix, node);
-        if (is_wanted(ix, q, node)) TRY(quad_add(ix, q, f, node, m->id, s, e));
+    for (char *block; node != NODE_NONE && (block = index__block(ix, node));) {
+        const struct node_meta *m = block__meta(ix, block, node);
+        unsigned state = atomic_load(block__state_at(ix, block, node));
+        if (!(state & NODE_USED)) break;
+        if (is_wanted(q, state, m)) TRY(quad_add(ix, q, f, node, m->id, s, e));
         node = atomic_load_explicit(&m->twin, memory_order_acquire);
     }
     return ERR_OK;
+}
+
+static void fetch_ahead(const struct index *ix, uint32_t node)
+{
+    const char *block = index__block(ix, node);
+    if (block) codes__prefetch_row(ix, block + (node & ix->block_mask) * ix->row_bytes);
 }
 
 enum err_code scan__tail(const struct index *ix, const struct index_query *q, struct tail_view v,
@@ -96,8 +101,7 @@ enum err_code scan__tail(const struct index *ix, const struct index_query *q, st
     uint32_t nodes[TAIL_BATCH];
     for (size_t n; (n = tail__read(&ix->tail, &v, nodes, TAIL_BATCH)) > 0;)
         for (size_t i = 0; i < n; i++) {
-            if (i + AHEAD < n && index__block(ix, nodes[i + AHEAD]))
-                codes__prefetch(ix, nodes[i + AHEAD]);
+            if (i + AHEAD < n) fetch_ahead(ix, nodes[i + AHEAD]);
             TRY(tail_node(ix, q, &f, nodes[i], s, e));
         }
     return quad_flush(ix, q, &f, s, e);
@@ -110,9 +114,11 @@ enum err_code scan__all(
     struct tail_view later = tail__view_end(&ix->tail);
     uint32_t n = atomic_load_explicit(&ix->n_nodes, memory_order_acquire);
     for (uint32_t node = 0; node < n; node++) {
-        if (!index__block(ix, node)) break; /* given back: nothing lives beyond */
-        const struct node_meta *m = index__meta(ix, node);
-        if (is_wanted(ix, q, node)) TRY(quad_add(ix, q, &f, node, m->id, s, e));
+        char *block = index__block(ix, node);
+        if (!block) break; /* given back: nothing lives beyond */
+        const struct node_meta *m = block__meta(ix, block, node);
+        unsigned state = atomic_load(block__state_at(ix, block, node));
+        if (is_wanted(q, state, m)) TRY(quad_add(ix, q, &f, node, m->id, s, e));
     }
     TRY(quad_flush(ix, q, &f, s, e));
     return scan__tail(ix, q, later, s, e);

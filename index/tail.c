@@ -114,12 +114,13 @@ size_t tail__read(const struct tail *t, struct tail_view *v, uint32_t *ret_nodes
 /** Claim a node that waits. One that was deleted is still needed if others hang on it. */
 static bool claim_node(struct index *ix, uint32_t node)
 {
-    if (!index__block(ix, node)) return false;
-    _Atomic uint16_t *at = index__state_at(ix, node);
+    char *block = index__block(ix, node);
+    if (!block) return false;
+    _Atomic uint16_t *at = block__state_at(ix, block, node);
     uint16_t state = atomic_load(at);
     do {
         if (!(state & NODE_USED) || state & NODE_CLAIMED) return false;
-        if (state & NODE_DELETED && atomic_load(&index__meta(ix, node)->twin) == NODE_NONE)
+        if (state & NODE_DELETED && atomic_load(&block__meta(ix, block, node)->twin) == NODE_NONE)
             return false;
     } while (!atomic_compare_exchange_weak(at, &state, (uint16_t)(state | NODE_CLAIMED)));
     return true;
@@ -157,10 +158,11 @@ void tail__unclaim(struct index *ix, uint32_t node, uint64_t at)
 /** Does nobody need the tail any more to find this node? */
 static bool is_settled(const struct index *ix, uint32_t node)
 {
-    if (!index__block(ix, node)) return true;
-    unsigned state = index__state(ix, node);
+    char *block = index__block(ix, node);
+    if (!block) return true;
+    unsigned state = atomic_load(block__state_at(ix, block, node));
     if (!(state & NODE_USED) || state & NODE_LINKED) return true;
-    return state & NODE_DELETED && atomic_load(&index__meta(ix, node)->twin) == NODE_NONE;
+    return state & NODE_DELETED && atomic_load(&block__meta(ix, block, node)->twin) == NODE_NONE;
 }
 
 /** Chunks that the watermark has passed. */
@@ -192,7 +194,7 @@ void tail__advance(struct index *ix)
     }
     if (w == from) return;
     atomic_store_explicit(&t->watermark, w, memory_order_release);
-    if (t->cursor < w) {
+    if (t->cursor <= w) { /* also if equal: its chunk may be the one before, which goes now */
         t->cursor = w;
         t->cursor_chunk = chunk_of(c, w);
     }
