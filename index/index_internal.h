@@ -47,7 +47,7 @@ enum {
     DIM_BY_VALUE = 32, /* fewer dimensions: codes are too coarse to walk by */
     NODE_LOCKS = 512,  /* stripes; a power of two */
     LINKS_MAX = 2 * INDEX_M_MAX,
-    SEEDS_MAX = 64, /* of a walk among allowed nodes */
+    SEEDS_MAX = 64,        /* of a walk among allowed nodes */
     POOL_MAX = 1024,       /* candidates for one list */
     DEADLINE_STRIDE = 256, /* vectors between two looks at the clock */
     HUGE_PAGE = 2 << 20,
@@ -245,8 +245,7 @@ static inline struct node_meta *block__meta(const struct index *ix, char *block,
 {
     return (struct node_meta *)(void *)(block + ix->shape.meta) + (node & ix->block_mask);
 }
-static inline _Atomic uint16_t *block__state_at(
-    const struct index *ix, char *block, uint32_t node)
+static inline _Atomic uint16_t *block__state_at(const struct index *ix, char *block, uint32_t node)
 {
     return (_Atomic uint16_t *)(void *)(block + ix->shape.state) + (node & ix->block_mask);
 }
@@ -511,8 +510,11 @@ void top__offer(struct top *t, float distance, uint32_t node, uint64_t id);
 /** Of entries with the same id only one stays, a live one if there is; then ascending by distance and id. */
 void top__finish(const struct index *ix, struct top *t);
 
+enum { SCAN_LANES = 8 };
 struct index_scratch {
-    uint8_t *visited; /* == epoch: seen by the running traversal */
+    struct index_scratch
+        *more[SCAN_LANES - 1]; /* the other lanes of a batch; NULL until one is asked */
+    uint8_t *visited;          /* == epoch: seen by the running traversal */
     size_t visited_cap;
     uint8_t epoch;
     struct key_heap cands;  /* smallest on top: to be expanded */
@@ -589,6 +591,14 @@ MUST_USE enum err_code hnsw__reconnect(
     struct index *ix, uint32_t node, struct index_scratch *s, struct err *e);
 
 /* ---- scan.c: exact, into s->top ---- */
+/** One query of a scan: prepared in s, its hits in s->top. */
+struct scan_lane {
+    struct index_scratch *s;
+    float bound, bound_scale, limit; /* of the scan's own */
+};
+/** One scan for n_lanes queries; q: the filter and deadline of all of them. by_id: scan__allowed, else scan__all. */
+MUST_USE enum err_code scan__lanes(const struct index *ix, const struct index_query *q, bool by_id,
+    struct scan_lane *lanes, size_t n_lanes, struct err *e);
 /** Every live (and allowed) node, those included that come while it runs. */
 MUST_USE enum err_code scan__all(
     const struct index *ix, const struct index_query *q, struct index_scratch *s, struct err *e);
@@ -603,6 +613,15 @@ MUST_USE enum err_code scan__allowed(
 /** Dying twins leave the list that begins behind m. Under the head's lock, or by who has claimed it. */
 void repair__filter_twins(const struct index *ix, struct node_meta *m);
 void repair__free(struct index *ix);
+
+/* ---- search.c ---- */
+/** Is it a query that can be answered? The factor that its vector is taken times. INVALID, TIMEOUT. */
+MUST_USE enum err_code search__check(
+    const struct index *ix, const struct index_query *q, double *ret_scale, struct err *e);
+/** The hits of s->top, finished, that the query asks for. */
+void search__write_hits(
+    const struct index_query *q, const struct top *t, struct index_hit *ret_hits, size_t *ret_n);
+enum { REPLACED_SLACK = 16 }; /* room beside k for ids that are seen twice while being replaced */
 
 /* ---- plan.c ---- */
 struct plan {

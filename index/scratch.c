@@ -21,6 +21,8 @@ struct index_scratch *index_scratch_new(void)
 void index_scratch_free(struct index_scratch *s)
 {
     if (!s) return;
+    for (size_t i = 0; i < SCAN_LANES - 1; i++)
+        index_scratch_free(s->more[i]);
     mem_free(s->visited);
     mem_free(s->cands.v);
     mem_free(s->found.v);

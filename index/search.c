@@ -19,8 +19,6 @@
 
 #include <math.h>
 
-enum { REPLACED_SLACK = 16 }; /* room beside k for ids that were seen twice while being replaced */
-
 const char *index_plan_name(enum index_plan plan)
 {
     static const char *const names[INDEX_PLAN_COUNT] = { [INDEX_PLAN_SCAN] = "scan",
@@ -30,7 +28,7 @@ const char *index_plan_name(enum index_plan plan)
     return names[plan];
 }
 
-static enum err_code check_query(
+enum err_code search__check(
     const struct index *ix, const struct index_query *q, double *ret_scale, struct err *e)
 {
     if (q->k < 1 || q->k > INDEX_K_MAX)
@@ -146,7 +144,7 @@ static enum err_code walk_and_scan_tail(const struct index *ix, const struct ind
     return scan__tail(ix, q, view, s, e);
 }
 
-static void write_hits(
+void search__write_hits(
     const struct index_query *q, const struct top *t, struct index_hit *ret_hits, size_t *ret_n)
 {
     size_t n = 0;
@@ -194,27 +192,14 @@ enum err_code index_search(const struct index *ix, const struct index_query *q,
     struct index_report *ret_report, struct err *e)
 {
     double scale;
-    TRY(check_query(ix, q, &scale, e));
+    TRY(search__check(ix, q, &scale, e));
     if (scratch__query(ix, s) != ERR_OK) return err_set(e, ERR_NOMEM, "out of memory for a search");
     unsigned token = epoch__enter(ix, s);
     codes__prepare(ix, q->vector, scale, &s->query);
     enum err_code code = answer(ix, q, s, e);
     epoch__leave(ix, s, token);
     TRY(code);
-    write_hits(q, &s->top, ret_hits, ret_n);
+    search__write_hits(q, &s->top, ret_hits, ret_n);
     if (ret_report) *ret_report = s->report;
-    return ERR_OK;
-}
-
-enum err_code index_search_batch(const struct index *ix, const struct index_query *q, size_t n,
-    struct index_scratch *s, struct index_hit *const *ret_hits, size_t *ret_n, size_t *ret_failed,
-    struct err *e)
-{
-    for (size_t i = 0; i < n; i++) {
-        enum err_code code = index_search(ix, &q[i], s, ret_hits[i], &ret_n[i], NULL, e);
-        if (code == ERR_OK) continue;
-        *ret_failed = i;
-        return code;
-    }
     return ERR_OK;
 }
