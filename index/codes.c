@@ -41,7 +41,8 @@ enum {
     FETCH_AHEAD = 4,
 };
 static const float SLACK = 4e-6f; /* of the squared lengths: rounding of a float sum */
-static const float UNDERFLOW = 2e-35f; /* more than estimates lose by values too small for a float */
+static const float UNDERFLOW =
+    2e-35f; /* more than estimates lose by values too small for a float */
 
 /* ---- rotation ---- */
 static size_t window(size_t dim)
@@ -343,21 +344,13 @@ static float by_value(
 }
 
 /* ---- estimates ---- */
-void codes__estimate4(const struct index *ix, enum metric_kind metric, const struct prepared *p,
-    const uint32_t nodes[4], float ret[4])
+static inline void estimate_rows(const struct index *ix, enum metric_kind metric,
+    const struct prepared *p, const char *const rows[4], float ret[4])
 {
-    const char *rows[4];
     const uint8_t *codes[4];
     float dots[4];
-    if (ix->by_value) {
-        for (size_t j = 0; j < 4; j++)
-            ret[j] = by_value(ix, metric, p, nodes[j]);
-        return;
-    }
-    for (size_t j = 0; j < 4; j++) {
-        rows[j] = index__row(ix, nodes[j]);
+    for (size_t j = 0; j < 4; j++)
         codes[j] = row__code(rows[j]);
-    }
     ix->codes->query_dot4(&p->code, codes, ix->o.dim, dots);
     for (size_t j = 0; j < 4; j++) {
         const struct row_head *h = row__head(rows[j]);
@@ -366,25 +359,41 @@ void codes__estimate4(const struct index *ix, enum metric_kind metric, const str
     }
 }
 
+void codes__estimate4(const struct index *ix, enum metric_kind metric, const struct prepared *p,
+    const uint32_t nodes[4], float ret[4])
+{
+    const char *rows[4];
+    for (size_t j = 0; j < 4; j++) {
+        if (ix->by_value) ret[j] = by_value(ix, metric, p, nodes[j]);
+        rows[j] = index__row(ix, nodes[j]);
+    }
+    if (!ix->by_value) estimate_rows(ix, metric, p, rows, ret);
+}
+
 void codes__estimate(const struct index *ix, enum metric_kind metric, const struct prepared *p,
     const uint32_t *nodes, size_t n, float *ret)
 {
-    for (size_t i = 0; i < n && i < FETCH_AHEAD; i++)
-        codes__prefetch(ix, nodes[i]);
-    size_t i = 0;
-    for (; i + 4 <= n; i += 4) {
-        for (size_t j = i + FETCH_AHEAD; j < n && j < i + FETCH_AHEAD + 4; j++)
-            codes__prefetch(ix, nodes[j]);
-        codes__estimate4(ix, metric, p, nodes + i, ret + i);
+    enum { CHUNK = LINKS_MAX };
+    const char *rows[CHUNK + 3];
+    float last[4];
+    for (size_t i = 0; ix->by_value && i < n; i++)
+        ret[i] = by_value(ix, metric, p, nodes[i]);
+    for (size_t from = 0; !ix->by_value && from < n; from += CHUNK) {
+        size_t k = n - from < CHUNK ? n - from : CHUNK;
+        for (size_t i = 0; i < k; i++) {
+            rows[i] = index__row(ix, nodes[from + i]);
+            if (i < FETCH_AHEAD) codes__prefetch_row(ix, rows[i]);
+        }
+        for (size_t i = k; i % 4; i++)
+            rows[i] = rows[k - 1];
+        for (size_t i = 0; i < k; i += 4) {
+            for (size_t j = i + FETCH_AHEAD; j < k && j < i + FETCH_AHEAD + 4; j++)
+                codes__prefetch_row(ix, rows[j]);
+            estimate_rows(ix, metric, p, rows + i, i + 4 <= k ? ret + from + i : last);
+            for (size_t j = i; i + 4 > k && j < k; j++)
+                ret[from + j] = last[j - i];
+        }
     }
-    if (i == n) return;
-    uint32_t last[4];
-    float d[4];
-    for (size_t j = 0; j < 4; j++)
-        last[j] = nodes[i + j < n ? i + j : i];
-    codes__estimate4(ix, metric, p, last, d);
-    for (size_t j = 0; i + j < n; j++)
-        ret[i + j] = d[j];
 }
 
 void codes__refine(const struct index *ix, enum metric_kind metric, const struct prepared *p,

@@ -41,7 +41,7 @@ unsigned hnsw__level(const struct index *ix, uint64_t id)
 }
 
 /** The list of `from` gets the newcomer; a full one takes the best of what it has and the newcomer. */
-static void add_link(
+void hnsw__add_link(
     struct index *ix, uint32_t from, uint32_t newcomer, unsigned layer, struct index_scratch *s)
 {
     uint32_t kept[LINKS_MAX];
@@ -164,7 +164,7 @@ static enum err_code link_from(struct index *ix, uint32_t node, unsigned level, 
             index__links(ix, node, l), index__max_links(ix, l), s->chosen[l], s->n_chosen[l]);
     for (unsigned l = 0; l < n_layers; l++)
         for (size_t i = 0; i < s->n_chosen[l]; i++)
-            add_link(ix, s->chosen[l][i], node, l, s);
+            hnsw__add_link(ix, s->chosen[l][i], node, l, s);
     if (first || level > entry >> 32)
         atomic_store_explicit(&ix->entry, (uint64_t)level << 32 | node, memory_order_release);
     atomic_fetch_add(&ix->in_graph, 1);
@@ -203,7 +203,7 @@ enum err_code hnsw__reconnect(
     if (empty) hnsw__store_list(links, ix->m0, s->chosen[0], n);
     mutex_unlock(index__node_lock(ix, node));
     for (size_t i = 0; empty && i < n; i++)
-        add_link(ix, s->chosen[0][i], node, 0, s);
+        hnsw__add_link(ix, s->chosen[0][i], node, 0, s);
     return ERR_OK;
 }
 
@@ -220,6 +220,18 @@ static void mind_centre(struct index *ix)
     mutex_unlock(&ix->repair.lock);
 }
 
+/** The repair may have moved the entry point to a lower layer after the link of `node` had begun. From its phase SETTLE on;
+ * before, whoever links has left when it moves. */
+static void mind_entry(struct index *ix, uint32_t node)
+{
+    uint64_t level = index__level(ix, node);
+    if (level == 0 || atomic_load(&ix->repair.phase) == REPAIR_IDLE) return;
+    AUTO_LOCK(&ix->entry_lock);
+    uint64_t entry = atomic_load(&ix->entry);
+    if (entry == ENTRY_NONE || level > entry >> 32)
+        atomic_store_explicit(&ix->entry, level << 32 | node, memory_order_release);
+}
+
 enum err_code index_link(
     struct index *ix, size_t max, struct index_scratch *s, size_t *ret_linked, struct err *e)
 {
@@ -233,10 +245,12 @@ enum err_code index_link(
         bool claimed = tail__claim(ix, &node, &at);
         if (claimed) {
             code = hnsw__link(ix, node, s, e);
-            if (code == ERR_OK)
+            if (code == ERR_OK) {
                 tail__linked(ix, node);
-            else
+                mind_entry(ix, node);
+            } else {
                 tail__unclaim(ix, node, at);
+            }
         }
         epoch__leave(ix, s, token);
         if (!claimed || code != ERR_OK) break;

@@ -33,21 +33,27 @@ enum { CACHE_LINE = 64 };
 
 static inline bool visit_first(struct index_scratch *s, uint32_t node)
 {
-    /* Nodes that came after the traversal began are left out: they are in the tail that is scanned anyway. */
     if (node >= s->visited_cap || s->visited[node] == s->epoch) return false;
     s->visited[node] = s->epoch;
     return true;
 }
 
-/** The links of a node that have not been visited, marked and put into s->batch. */
+/** The links of a node that have not been visited, marked and put into s->batch. Whether one was visited is
+ * a toss-up, so there is no branch on it: each is written, and counted if it is new. */
 static size_t gather(const struct index *ix, uint32_t node, unsigned layer, struct index_scratch *s)
 {
     const _Atomic uint32_t *links = index__links(ix, node, layer);
     size_t max = index__max_links(ix, layer), n = 0;
+    uint8_t *visited = s->visited, epoch = s->epoch;
     for (size_t i = 0; i < max; i++) {
         uint32_t to = atomic_load_explicit(&links[i], memory_order_acquire);
-        if (to == NODE_NONE) break;
-        if (visit_first(s, to)) s->batch[n++] = to;
+        if (to >= s->visited_cap) {
+            if (to == NODE_NONE) break;
+            continue; /* came after the traversal began: it is in the tail, which is scanned anyway */
+        }
+        s->batch[n] = to;
+        n += visited[to] != epoch;
+        visited[to] = epoch;
     }
     return n;
 }

@@ -6,7 +6,9 @@
  *   SETTLE  until those have left who might have chosen it before that. Then no list gets a new link to a dying node.
  *           The entry point moves if it is dying.
  *   SWEEP   every list with a link to a dying node is chosen anew, under its node's lock: from what it has that lives,
- *           and the neighbours of the dying ones. Twins leave the lists of dying heads, or dying twins their heads.
+ *           and the neighbours of the dying ones; where most of them are dying too, from what lies behind. Those
+ *           that are chosen link back, or nodes would stay to which no list leads. Twins leave the lists of dying
+ *           heads, or dying twins their heads.
  *   LEAVE   until those have left who may stand on a dying node. Nobody can come upon one now.
  *   FREE    their places are vacant; blocks at the end that are wholly vacant leave the directory,
  *   UNMAP   and are given back to the system when nobody can be in them.
@@ -32,6 +34,7 @@
 enum {
     TOMBSTONES_MIN = 64, /* fewer are not worth a round */
     DEAD_SHARE = 10,     /* one in so many */
+    DYING_MOST = 512,    /* dying nodes that are gone through for one list */
     PENDING_MOST = 4096, /* moving waits for linking above this */
 };
 
@@ -79,49 +82,44 @@ static void move_entry(struct index *ix)
 }
 
 /* ---- SWEEP ---- */
-/** A candidate for the list of `node`, once; false: there is no more room. */
-static bool add_candidate(
-    const struct index *ix, uint32_t node, uint32_t to, struct index_scratch *s, size_t *n)
-{
-    if (*n == POOL_MAX) return false;
-    if (to == node || to >= s->visited_cap || s->visited[to] == s->epoch) return true;
-    s->visited[to] = s->epoch;
-    if (index__state(ix, to) & NODE_DELETED) return true;
-    codes__prefetch(ix, to);
-    s->batch[(*n)++] = to;
-    return true;
-}
+/** What a list is chosen from, in s->batch [n], and the dying nodes by way of which it was found. */
+struct gathered {
+    size_t n, n_dying;
+    uint32_t dying[DYING_MOST];
+};
 
-/** Candidates for a list in which some are dying: those that live, and the neighbours of the others. Returns how
- * many; *ret_any: was any dying? */
-static size_t gather_candidates(
-    const struct index *ix, uint32_t node, unsigned layer, struct index_scratch *s, bool *ret_any)
+/** The links of `of`, each once: those that live are candidates. */
+static void gather_from(const struct index *ix, uint32_t of, unsigned layer,
+    struct index_scratch *s, struct gathered *g)
 {
-    const _Atomic uint32_t *links = index__links(ix, node, layer);
-    size_t max = index__max_links(ix, layer), n = 0;
-    *ret_any = false;
-    for (size_t i = 0; i < max && !*ret_any; i++) {
-        uint32_t to = atomic_load_explicit(&links[i], memory_order_acquire);
-        if (to == NODE_NONE) break;
-        *ret_any = is_dying(ix, to);
-    }
-    if (!*ret_any) return 0;
+    const _Atomic uint32_t *links = index__links(ix, of, layer);
+    size_t max = index__max_links(ix, layer);
     for (size_t i = 0; i < max; i++) {
         uint32_t to = atomic_load_explicit(&links[i], memory_order_acquire);
-        if (to == NODE_NONE) break;
-        (void)add_candidate(ix, node, to, s, &n);
-    }
-    for (size_t i = 0; i < max; i++) {
-        uint32_t to = atomic_load_explicit(&links[i], memory_order_acquire);
-        if (to == NODE_NONE) break;
-        if (!is_dying(ix, to)) continue;
-        const _Atomic uint32_t *further = index__links(ix, to, layer);
-        for (size_t j = 0; j < max; j++) {
-            uint32_t next = atomic_load_explicit(&further[j], memory_order_acquire);
-            if (next == NODE_NONE || !add_candidate(ix, node, next, s, &n)) break;
+        if (to == NODE_NONE) return;
+        if (to >= s->visited_cap || s->visited[to] == s->epoch) continue;
+        s->visited[to] = s->epoch;
+        unsigned state = index__state(ix, to);
+        if (state & NODE_DYING) {
+            if (g->n_dying < DYING_MOST) g->dying[g->n_dying++] = to;
+        } else if (!(state & NODE_DELETED) && g->n < POOL_MAX) {
+            codes__prefetch(ix, to);
+            s->batch[g->n++] = to;
         }
     }
-    return n;
+}
+
+/** Candidates for a list in which some are dying: those that live, and the neighbours of the others; where all of these
+ * are dying too, their neighbours, and so on. */
+static void gather_candidates(const struct index *ix, uint32_t node, unsigned layer,
+    struct index_scratch *s, struct gathered *g)
+{
+    g->n = g->n_dying = 0;
+    s->visited[node] = s->epoch;
+    gather_from(ix, node, layer, s, g);
+    size_t first = g->n_dying, enough = index__max_links(ix, layer);
+    for (size_t i = 0; i < g->n_dying && (i < first || g->n < enough); i++)
+        gather_from(ix, g->dying[i], layer, s, g);
 }
 
 /** Returns whether the list is empty now. */
@@ -130,16 +128,21 @@ static enum err_code repair_list(struct index *ix, uint32_t node, unsigned layer
 {
     uint32_t kept[LINKS_MAX];
     size_t max = index__max_links(ix, layer);
-    bool any;
+    struct gathered g;
+    size_t n = 0;
     *ret_empty = false;
     if (scratch__begin(s, atomic_load(&ix->n_nodes)) != ERR_OK)
         return err_set(e, ERR_NOMEM, "out of memory for the index");
-    AUTO_LOCK(index__node_lock(ix, node));
-    size_t n = gather_candidates(ix, node, layer, s, &any);
-    if (!any) return ERR_OK;
-    n = hnsw__choose_from_batch(ix, node, n, max, s, kept);
-    hnsw__store_list(index__links(ix, node, layer), max, kept, n);
-    *ret_empty = n == 0;
+    mutex_lock(index__node_lock(ix, node));
+    gather_candidates(ix, node, layer, s, &g);
+    if (g.n_dying > 0) {
+        n = hnsw__choose_from_batch(ix, node, g.n, max, s, kept);
+        hnsw__store_list(index__links(ix, node, layer), max, kept, n);
+        *ret_empty = n == 0;
+    }
+    mutex_unlock(index__node_lock(ix, node));
+    for (size_t i = 0; i < n; i++)
+        hnsw__add_link(ix, kept[i], node, layer, s);
     return ERR_OK;
 }
 
