@@ -582,8 +582,8 @@ void hnsw__store_list(_Atomic uint32_t *links, size_t max, const uint32_t *list,
 /** The level of a node: depends on the seed and the id alone. */
 unsigned hnsw__level(const struct index *ix, uint64_t id);
 /** The list of `from` gets the newcomer; a full one takes the best of what it has and the newcomer. */
-void hnsw__add_link(struct index *ix, uint32_t from, uint32_t newcomer, unsigned layer,
-    struct index_scratch *s);
+void hnsw__add_link(
+    struct index *ix, uint32_t from, uint32_t newcomer, unsigned layer, struct index_scratch *s);
 /** Link a claimed node. NOMEM: nothing was changed; BUSY, without a message: likewise, all nodes around are being taken
  * out by the repair, and it can be linked when that is done. */
 MUST_USE enum err_code hnsw__link(
