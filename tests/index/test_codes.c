@@ -11,7 +11,7 @@
 
 static const size_t dims[] = { 16, 31, 32, 33, 48, 64, 100, 127, 128, 255, 384, 768, 1000, 4095,
     4096 };
-enum { N_DIMS = sizeof dims / sizeof dims[0], N_KINDS = 3 * 2 };
+enum { N_DIMS = sizeof dims / sizeof dims[0], N_KINDS = 3 * 2, DIM_LARGE = 1000 };
 
 /** Stored vectors in one index and the query at hand. */
 struct bench {
@@ -200,7 +200,7 @@ START_TEST(exact_scores)
     for (const struct vec_kernels *const *k = vec_all(); *k; k++) {
         struct index_options o = options_of(dims[_i / N_KINDS], _i % N_KINDS);
         o.kernels = vec_select((*k)->level);
-        struct bench b = bench_open(&o, o.dim < 1000 ? 60 : 12, 2, 0.1);
+        struct bench b = bench_open(&o, o.dim < DIM_LARGE ? 30 : 6, 2, 0.1);
         check_exact(&b, 4);
         take_centre(&b);
         check_exact(&b, 4);
@@ -216,7 +216,7 @@ END_TEST
 START_TEST(estimates_err_as_said)
 {
     struct index_options o = options_of(dims[2 + _i / N_KINDS], _i % N_KINDS);
-    struct bench b = bench_open(&o, o.dim < 1000 ? 400 : 80, 1, 0.3);
+    struct bench b = bench_open(&o, o.dim < DIM_LARGE ? 200 : 60, 1, 0.3);
     take_centre(&b);
     double sum = 0, squares = 0;
     size_t n = 0;
@@ -264,9 +264,10 @@ START_TEST(bounds_hold)
         for (size_t c = 0; c < 4; c++) {
             struct index_options o = options_of(dims[_i / N_KINDS], _i % N_KINDS);
             o.kernels = vec_select((*k)->level);
-            struct bench b = bench_open(&o, o.dim < 1000 ? 60 : 12, commons[c % 2], spreads[c / 2]);
+            struct bench b =
+                bench_open(&o, o.dim < DIM_LARGE ? 40 : 6, commons[c % 2], spreads[c / 2]);
             if (c == 3) take_centre(&b);
-            for (size_t t = 0; t < 4; t++) {
+            for (size_t t = 0; t < 2; t++) {
                 draw(&b, b.query, commons[c % 2], spreads[c / 2]);
                 check_bounds(&b, "anywhere");
                 memcpy(b.query, b.v + t * b.dim, b.dim * sizeof *b.query);
@@ -287,7 +288,7 @@ END_TEST
 START_TEST(bounds_hold_nearby)
 {
     struct index_options o = options_of(dims[_i / N_KINDS], _i % N_KINDS);
-    struct bench b = bench_open(&o, o.dim < 1000 ? 300 : 30, 1, 0.3);
+    struct bench b = bench_open(&o, o.dim < DIM_LARGE ? 100 : 10, 1, 0.3);
     take_centre(&b);
     for (uint32_t i = 0; i < b.n; i++)
         for (int t = 0; t < 4; t++) {
@@ -385,10 +386,10 @@ END_TEST
 START_TEST(likely_bounds_hold_mostly)
 {
     struct index_options o = options_of(dims[2 + _i / N_KINDS], _i % N_KINDS);
-    struct bench b = bench_open(&o, o.dim < 1000 ? 300 : 60, 1, 0.1);
+    struct bench b = bench_open(&o, o.dim < DIM_LARGE ? 200 : 40, 1, 0.1);
     take_centre(&b);
     size_t wrong = 0, above = 0;
-    for (int t = 0; t < 10; t++) {
+    for (int t = 0; t < 4; t++) {
         draw(&b, b.query, 1, 0.1);
         const struct prepared *p = prepare(&b);
         for (uint32_t i = 0; i < b.n; i += 10) {

@@ -129,8 +129,8 @@ START_TEST(bounds_spare_most_scores)
     struct index *wide = open_index(&o);
     float v[96];
     rng_init(&r, 21);
-    oracle_init(&x, &o, 3000);
-    for (size_t slot = 0; slot < 3000; slot++) {
+    oracle_init(&x, &o, 1500);
+    for (size_t slot = 0; slot < 1500; slot++) {
         random_vector(&r, v, 96);
         oracle_put(&x, wide, slot, v);
     }
@@ -142,11 +142,11 @@ START_TEST(bounds_spare_most_scores)
             struct index_query q = { .vector = v, .k = 10, .exact = true };
             oracle_ask(&x, wide, &q, scratch, true, &report);
             ck_assert_int_eq(report.plan, INDEX_PLAN_SCAN);
-            ck_assert_uint_ge(report.estimated, 3000);
+            ck_assert_uint_ge(report.estimated, 1500);
             ck_assert_uint_eq(report.ef, 0);
             scored += report.scored;
         }
-        ck_assert_msg(scored < 10 * 700, "%zu of 30000 were scored", scored);
+        ck_assert_msg(scored < 10 * 400, "%zu of 15000 were scored", scored);
         link_all(wide, scratch);
     }
     oracle_done(&x);
