@@ -236,10 +236,11 @@ bench-train: $(B)/bench_train
 endif
 
 # The index beside other libraries: those of bench/peers/index_* that can be built or that PYTHON has. DATA is
-# made by bench-index-data, which downloads Debian packages and needs the Python of bench/peers/install.sh.
+# made by bench-index-data, which downloads Debian packages and needs the Python of bench/peers/install.sh. Rows and
+# picture of the run stay in docs/, unless ARGS names other files.
 DATA ?= $(BUILD)/bench-data
 bench-index: $(B)/bench_index bench-index-hnswlib
-	$< --data-dir '$(DATA)' $(ARGS)
+	$< --data-dir '$(DATA)' --python '$(PYTHON)' --csv docs/index-bench.csv --svg docs/index-bench.svg $(ARGS)
 bench-index-data: all $(B)/bench_index_embed
 	@bench/index_data/make.sh '$(DATA)' $(B) '$(PYTHON)'
 HNSWLIB_VERSION = $(shell dpkg-query -W -f '$${source:Upstream-Version}' libhnswlib-dev 2>/dev/null || echo unknown)

@@ -1,69 +1,82 @@
-/* Kindred's index beside other libraries: recall@10 against queries a second.
+/* Kindred's index beside other libraries: recall@10 against queries a second, memory, and the rate of building.
  *
  *   bench_index [--sets minilm,tfidf,sift,clusters] [--libs kindred,hnswlib] [--data-dir build/bench-data]
  *               [--threads 1,2] [--build-threads 2] [--ef 10,16,...] [--rounds 3] [--m 16] [--efc 200]
- *               [--clusters N] [--data BASE --query-data QUERIES --metric cosine|dot|l2]
+ *               [--build-curve 50,100,...] [--large-libs LIST] [--large-ef LIST] [--clusters N]
+ *               [--python python3] [--csv FILE] [--svg FILE]
+ *               [--data BASE --query-data QUERIES --metric cosine|dot|l2]
  *
  * A set is DIR/NAME.base.npy and DIR/NAME.query.npy (make bench-index-data); `clusters` is made here; --data names
  * another one, .npy or .fvecs. A library may have settings of its own after a colon: kindred:m=24+efc=100+simd=avx2;
- * those that are not m and efc go to the library (bench/index_kindred.h). The same library may come several times.
+ * those that are not m and efc go to the library (bench/index_kindred.h, bench/peers/index_python.py). The same
+ * library may come several times. Sets of more than 500,000 vectors have lists of their own, --large-libs and
+ * --large-ef; they are those of --libs and --ef where only these are given.
  *
  * Every library is a process (bench/index_worker.h). One after the other builds its index; then every round asks all of
  * them in turn for all queries at each ef. The median round counts. Recall is against the exact answer
- * (bench/index_truth.h), which is kept beside the set.
+ * (bench/index_truth.h), which is kept beside the set. A library that has reached 0.998, or whose recall no
+ * longer rises, is not asked for a larger ef.
  *
- * CSV: set,library,version,m,efc,threads,ef,recall_at_10,qps,build_per_s,build_threads,mb,bytes_per_vector
+ * CSV, to FILE or standard output:
+ * set,library,version,m,efc,threads,ef,recall_at_10,qps,build_per_s,build_threads,mb,huge_mb,bytes_per_vector
  *
  *   qps               queries a second of all threads together
  *   build_per_s       vectors a second, from the first to the last, on build_threads
  *   mb                growth of the process's own resident memory by the index; bytes_per_vector is the same
+ *   huge_mb           how much of the process is in huge pages
  *
- * Then lines "# at": the rate at recall 0.95 and 0.98 between the two nearest ef, its logarithm taken as linear in
- * recall, and its ratio to hnswlib's. Empty: not reached.
+ * --build-curve: kindred and hnswlib as they are, without settings, build again with other ef_construction out of this
+ * list, until one graph's recall at ef 64 is below that of hnswlib's of --efc and one reaches it ("0": they do not;
+ * nor for large sets); "# build" lines have rates and recalls.
+ *
+ * At the end the same as tables in Markdown on standard output (bench/index_report.h), and as a picture in --svg.
  */
+#include "bench/args.h"
 #include "bench/head.h"
-#include "bench/curve.h"
-#include "bench/index_data.h"
+#include "bench/index_entry.h"
 #include "bench/index_kindred.h"
-#include "bench/index_sets.h"
-#include "bench/index_truth.h"
-#include "bench/peer.h"
+#include "bench/index_report.h"
 
 #include "base/mem.h"
 #include "base/thread.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-enum { K = TRUTH_K, LIBS_MAX = 16, LIST_MAX = 32, ROUNDS_MAX = 15, PATH_BYTES = 4096 };
+enum { LIBS_MAX = 16, LARGE = 500000, GRAPH_EF = 64 };
+
+#define LIBS "kindred,kindred:bits=12,kindred:bits=12+m=12,hnswlib,faiss,usearch,svs:lvq=4x8"
+#define LARGE_LIBS "kindred,hnswlib"
+#define EF "10,16,24,32,48,64,96,128,192,256,384,512,768"
+#define LARGE_EF "16,32,64,128,256,512"
+
+static const double RECALL_ENOUGH = 0.998, RECALL_STEP = 0.0005;
 
 struct list {
-    size_t v[LIST_MAX], n;
+    size_t v[ENTRY_EF_MAX], n;
 };
 
 struct options {
-    const char *sets, *libs, *data_dir;
+    const char *sets, *libs, *large_libs, *data_dir, *csv, *svg;
     struct index_set own; /* --data */
-    struct list threads, ef;
-    size_t rounds, m, ef_construction, build_threads, n_clusters;
+    struct list threads, ef, large_ef, build_curve;
+    size_t rounds, build_threads, n_clusters;
+    struct entry_defaults entry;
 };
 
-/* A library on a set. */
-struct entry {
-    char spec[200]; /* as --libs says */
-    char options[160];
-    size_t m, ef_construction;
-    struct peer peer;
-    bool alive;
-    double build_s;
-    size_t kib;
-    double recall[LIST_MAX];
-    double seconds[LIST_MAX][LIST_MAX][ROUNDS_MAX]; /* by threads and ef */
+/* A set with the libraries that are measured on it. */
+struct run {
+    const struct options *o;
+    const struct index_set *set;
+    const struct list *ef;
+    struct matrix base, query;
+    struct truth truth;
+    struct entry *libs;
+    size_t n;
+    FILE *csv;
+    struct report *report;
 };
-
-static char self[PATH_BYTES];
 
 static _Noreturn void die(const char *what)
 {
@@ -75,159 +88,91 @@ static _Noreturn void die(const char *what)
 static void read_list(struct list *l, const char *text)
 {
     l->n = 0;
-    for (char *end; *text && l->n < LIST_MAX; text = *end ? end + 1 : end) {
+    for (char *end; *text && l->n < ENTRY_EF_MAX; text = *end ? end + 1 : end) {
         l->v[l->n++] = strtoul(text, &end, 10);
         if (end == text || (*end && *end != ',' && *end != ' ')) die("not a list of numbers");
     }
     if (l->n == 0) die("an empty list");
 }
 
-static bool read_number(struct options *o, const char *name, const char *value)
+static void read_own(struct index_set *own, const char *base, const char *query, const char *metric)
 {
-    size_t *where = !strcmp(name, "--rounds") ? &o->rounds
-        : !strcmp(name, "--m")                ? &o->m
-        : !strcmp(name, "--efc")              ? &o->ef_construction
-        : !strcmp(name, "--build-threads")    ? &o->build_threads
-        : !strcmp(name, "--clusters")         ? &o->n_clusters
-                                              : NULL;
-    if (where) *where = strtoul(value, NULL, 10);
-    return where != NULL;
+    if (!*base != !*query) die("--data and --query-data belong together");
+    if (matrix_metric_parse(metric) < 0) die("--metric: cosine, dot or l2");
+    snprintf(own->base, sizeof own->base, "%s", base);
+    snprintf(own->query, sizeof own->query, "%s", query);
+    snprintf(own->metric, sizeof own->metric, "%s", metric);
 }
 
 static void read_arguments(struct options *o, int argc, char **argv)
 {
-    for (int i = 1; i < argc; i += 2) {
-        const char *name = argv[i], *value = i + 1 < argc ? argv[i + 1] : "";
-        if (read_number(o, name, value)) continue;
-        if (!strcmp(name, "--sets"))
-            o->sets = value;
-        else if (!strcmp(name, "--libs"))
-            o->libs = value;
-        else if (!strcmp(name, "--data-dir"))
-            o->data_dir = value;
-        else if (!strcmp(name, "--threads"))
-            read_list(&o->threads, value);
-        else if (!strcmp(name, "--ef"))
-            read_list(&o->ef, value);
-        else if (!strcmp(name, "--data"))
-            snprintf(o->own.base, sizeof o->own.base, "%s", value);
-        else if (!strcmp(name, "--query-data"))
-            snprintf(o->own.query, sizeof o->own.query, "%s", value);
-        else if (!strcmp(name, "--metric"))
-            snprintf(o->own.metric, sizeof o->own.metric, "%s", value);
-        else
-            die("unknown argument; see the top of bench_index.c");
-    }
-    if (o->rounds < 1 || o->rounds > ROUNDS_MAX) die("--rounds: 1 to 15");
-    if (matrix_metric_parse(o->own.metric) < 0) die("--metric: cosine, dot or l2");
-    if (!o->own.base[0] != !o->own.query[0]) die("--data and --query-data belong together");
-}
-
-/* "NAME:KEY=VALUE+KEY=VALUE": m and efc are ours, the rest is the library's. */
-static void read_spec(struct entry *l, const struct options *o, char *spec)
-{
-    l->m = o->m;
-    l->ef_construction = o->ef_construction;
-    snprintf(l->spec, sizeof l->spec, "%s", spec);
-    char *rest = strchr(spec, ':'), *state;
-    if (rest) *rest++ = 0;
-    for (char *p = rest ? strtok_r(rest, "+", &state) : NULL; p; p = strtok_r(NULL, "+", &state)) {
-        size_t at = strlen(l->options);
-        if (strncmp(p, "m=", 2) == 0)
-            l->m = strtoul(p + 2, NULL, 10);
-        else if (strncmp(p, "efc=", 4) == 0)
-            l->ef_construction = strtoul(p + 4, NULL, 10);
-        else
-            snprintf(l->options + at, sizeof l->options - at, " %s", p);
-    }
-}
-
-static size_t read_libs(struct entry *libs, const struct options *o)
-{
-    size_t n = 0;
-    char *names = mem_strdup(o->libs), *state;
-    if (!names) die("out of memory");
-    for (char *p = strtok_r(names, ", ", &state); p; p = strtok_r(NULL, ", ", &state)) {
-        if (n == LIBS_MAX) die("too many libraries");
-        read_spec(&libs[n++], o, p);
-    }
-    mem_free(names);
-    return n;
-}
-
-/* ---- libraries ---- */
-static bool start(struct entry *l)
-{
-    char path[PATH_BYTES + 80], name[40];
-    snprintf(name, sizeof name, "%.*s", (int)strcspn(l->spec, ":"), l->spec);
-    if (strcmp(name, "kindred") == 0) {
-        const char *const argv[] = { self, "--worker", NULL };
-        return peer_start(&l->peer, argv);
-    }
-    snprintf(path, sizeof path, "%.*s/index_%s", (int)(strrchr(self, '/') - self), self, name);
-    const char *const argv[] = { path, NULL };
-    if (access(path, X_OK) == 0) return peer_start(&l->peer, argv);
-    fprintf(stderr, "skipped: %s: there is no %s\n", name, path);
-    return false;
-}
-
-/* false, and a word on standard error: the library cannot do it. */
-static bool ask(struct entry *l, char reply[256], const char *request)
-{
-    peer_ask(&l->peer, reply, 256, "%s", request);
-    if (strncmp(reply, "ok", 2) == 0) return true;
-    fprintf(stderr, "skipped: %s: %s: %s\n", l->spec, request, reply);
-    return false;
-}
-
-static bool load_and_build(struct entry *l, const struct index_set *set, size_t threads)
-{
-    char request[3 * PATH_BYTES], reply[256];
-    snprintf(request, sizeof request, "load %s %s %s", set->base, set->query, set->metric);
-    if (!ask(l, reply, request)) return false;
-    snprintf(request, sizeof request, "build %zu %zu %zu%s", threads, l->m, l->ef_construction,
-        l->options);
-    if (!ask(l, reply, request)) return false;
-    if (sscanf(reply, "ok %lf %zu", &l->build_s, &l->kib) != 2) die("an answer is not understood");
-    fprintf(stderr, "%s %s: built in %.1f s, %.1f MB (%s)\n", set->name, l->spec, l->build_s,
-        (double)l->kib / 1024, strrchr(reply, ' ') + 1);
-    return true;
-}
-
-static double recall(struct entry *l, const struct truth *t)
-{
-    char path[] = "/tmp/bench_index_XXXXXX", request[64], reply[256];
-    size_t n = t->query->n * K;
-    uint32_t *ids = mem_alloc(n, sizeof *ids);
-    int fd = mkstemp(path);
-    if (fd < 0 || !ids) die("results");
-    snprintf(request, sizeof request, "results %s", path);
-    if (!ask(l, reply, request) || read(fd, ids, n * sizeof *ids) != (ssize_t)(n * sizeof *ids))
-        die("results");
-    double sum = 0;
-    for (size_t i = 0; i < t->query->n; i++)
-        sum += truth_recall(t, i, ids + i * K, K);
-    (void)close(fd);
-    (void)unlink(path);
-    mem_free(ids);
-    return sum / (double)t->query->n;
+    const char *base = "", *query = "", *metric = "cosine";
+    const char *threads = "1,2", *curve = "50,100,200,300,400", *ef = NULL, *large_ef = NULL;
+    const struct arg table[] = {
+        { "--sets", ARG_TEXT, &o->sets },
+        { "--libs", ARG_TEXT, &o->libs },
+        { "--large-libs", ARG_TEXT, &o->large_libs },
+        { "--data-dir", ARG_TEXT, &o->data_dir },
+        { "--threads", ARG_TEXT, &threads },
+        { "--build-threads", ARG_NUMBER, &o->build_threads },
+        { "--ef", ARG_TEXT, &ef },
+        { "--large-ef", ARG_TEXT, &large_ef },
+        { "--rounds", ARG_NUMBER, &o->rounds },
+        { "--m", ARG_NUMBER, &o->entry.m },
+        { "--efc", ARG_NUMBER, &o->entry.ef_construction },
+        { "--build-curve", ARG_TEXT, &curve },
+        { "--clusters", ARG_NUMBER, &o->n_clusters },
+        { "--python", ARG_TEXT, &o->entry.python },
+        { "--csv", ARG_TEXT, &o->csv },
+        { "--svg", ARG_TEXT, &o->svg },
+        { "--data", ARG_TEXT, &base },
+        { "--query-data", ARG_TEXT, &query },
+        { "--metric", ARG_TEXT, &metric },
+    };
+    args_read(table, sizeof table / sizeof table[0], "bench_index.c", argc, argv);
+    if (!o->large_libs) o->large_libs = o->libs ? o->libs : LARGE_LIBS;
+    if (!o->libs) o->libs = LIBS;
+    read_list(&o->large_ef, large_ef ? large_ef : ef ? ef : LARGE_EF);
+    read_list(&o->ef, ef ? ef : EF);
+    read_list(&o->threads, threads);
+    read_list(&o->build_curve, curve);
+    read_own(&o->own, base, query, metric);
+    if (o->rounds < 1 || o->rounds > ENTRY_ROUNDS_MAX) die("--rounds: 1 to 15");
+    if (o->threads.n > ENTRY_THREADS_MAX) die("--threads: too many");
 }
 
 /* ---- measuring ---- */
-static void round_of(struct entry *libs, size_t n, const struct options *o, const struct truth *t,
-    size_t round, size_t at_threads)
+static void start_all(struct run *r)
 {
-    char request[64], reply[256];
-    for (size_t e = 0; e < o->ef.n; e++)
-        for (size_t i = 0; i < n; i++) {
-            struct entry *l = &libs[(i + round) % n];
-            if (!l->alive) continue;
-            size_t ef = o->ef.v[e], threads = o->threads.v[at_threads];
-            snprintf(request, sizeof request, "search %zu %zu %d", ef, threads, K);
-            double *seconds = &l->seconds[at_threads][e][round];
-            if (!ask(l, reply, request) || sscanf(reply, "ok %lf", seconds) != 1)
-                die("an answer is not understood");
-            if (round == 0 && at_threads == 0) l->recall[e] = recall(l, t);
+    for (size_t i = 0; i < r->n; i++) {
+        struct entry *l = &r->libs[i];
+        fprintf(stderr, "%s: ", r->set->name);
+        if (!entry_start(l, &r->o->entry, r->set)) continue;
+        if (!entry_build(l, r->o->build_threads, l->ef_construction)) entry_stop(l);
+    }
+}
+
+/* As good as exact, or as good as it gets: codes alone may not find more, however long the search. */
+static bool is_enough(const struct entry *l)
+{
+    size_t n = l->n_ef;
+    if (n > 0 && l->recall[n - 1] >= RECALL_ENOUGH) return true;
+    return n > 3 && l->recall[n - 1] - l->recall[n - 3] < RECALL_STEP;
+}
+
+/* The first round finds out how far each library goes. */
+static void round_of(struct run *r, size_t round, size_t at_threads)
+{
+    bool is_first = round == 0 && at_threads == 0;
+    for (size_t e = 0; e < r->ef->n; e++)
+        for (size_t i = 0; i < r->n; i++) {
+            struct entry *l = &r->libs[(i + round) % r->n];
+            if (!l->alive || (is_first ? is_enough(l) : e >= l->n_ef)) continue;
+            l->seconds[at_threads][e][round] =
+                entry_search(l, r->ef->v[e], r->o->threads.v[at_threads]);
+            if (!is_first) continue;
+            l->recall[e] = entry_recall(l, &r->truth);
+            l->n_ef = e + 1;
         }
 }
 
@@ -242,108 +187,153 @@ static double median(double *v, size_t n)
     return n % 2 ? v[n / 2] : (v[n / 2 - 1] + v[n / 2]) / 2;
 }
 
-/* The curve of one library and number of threads, printed on the way. */
-static void print_curve(const struct index_set *set, struct entry *l, const struct options *o,
-    const struct truth *t, size_t at_threads, struct curve *ret)
+static void report_curve(struct run *r, struct entry *l, size_t at_threads)
 {
-    double n = (double)t->base->n, kib = (double)l->kib;
-    ret->n = 0;
-    for (size_t e = 0; e < o->ef.n; e++) {
-        double qps = (double)t->query->n / median(l->seconds[at_threads][e], o->rounds);
-        printf("%s,%s,%s,%zu,%zu,%zu,%zu,%.4f,%.0f,%.0f,%zu,%.1f,%.0f\n", set->name, l->spec,
-            l->peer.version, l->m, l->ef_construction, o->threads.v[at_threads], o->ef.v[e],
-            l->recall[e], qps, n / l->build_s, o->build_threads, kib / 1024, kib * 1024 / n);
-        curve_add(ret, l->recall[e], qps);
+    double n = (double)r->base.n, kib = (double)l->kib;
+    struct report_line line = { .threads = r->o->threads.v[at_threads],
+        .bytes_per_vector = kib * 1024 / n };
+    snprintf(line.set, sizeof line.set, "%s", r->set->name);
+    snprintf(line.library, sizeof line.library, "%s", l->spec);
+    for (size_t e = 0; e < l->n_ef; e++) {
+        double qps = (double)r->query.n / median(l->seconds[at_threads][e], r->o->rounds);
+        fprintf(r->csv, "%s,%s,%s,%zu,%zu,%zu,%zu,%.4f,%.0f,%.0f,%zu,%.1f,%.1f,%.0f\n",
+            r->set->name, l->spec, l->peer.version, l->m, l->ef_construction, line.threads,
+            r->ef->v[e], l->recall[e], qps, n / l->build_s, r->o->build_threads, kib / 1024,
+            (double)l->huge_kib / 1024, line.bytes_per_vector);
+        curve_add(&line.curve, l->recall[e], qps);
+    }
+    report_add_line(r->report, &line);
+}
+
+/* Recall of the graph that it has now. */
+static double report_one_build(struct run *r, struct entry *l)
+{
+    struct report_build b = { .ef_construction = l->built_efc,
+        .threads = r->o->build_threads,
+        .per_s = (double)r->base.n / l->build_s };
+    snprintf(b.set, sizeof b.set, "%s", r->set->name);
+    snprintf(b.library, sizeof b.library, "%s", l->spec);
+    (void)entry_search(l, GRAPH_EF, 1);
+    b.recall = entry_recall(l, &r->truth);
+    fprintf(r->csv, "# build set=%s library=%s efc=%zu threads=%zu per_s=%.0f ef=%d recall=%.4f\n",
+        b.set, b.library, b.ef_construction, b.threads, b.per_s, GRAPH_EF, b.recall);
+    report_add_build(r->report, &b);
+    return b.recall;
+}
+
+/* The next smaller or larger ef_construction of the list; 0: there is none. */
+static size_t step_efc(const struct list *l, size_t from, bool is_up)
+{
+    size_t best = 0;
+    for (size_t i = 0; i < l->n; i++)
+        if (is_up ? l->v[i] > from && (!best || l->v[i] < best) : l->v[i] < from && l->v[i] > best)
+            best = l->v[i];
+    return best;
+}
+
+/* From the graph that is there, down to one whose recall is below the target, or up to one that reaches it. */
+static void build_around(struct run *r, struct entry *l, double recall, double target)
+{
+    bool is_up = recall < target;
+    while ((recall < target) == is_up) {
+        size_t efc = step_efc(&r->o->build_curve, l->built_efc, is_up);
+        if (efc == 0 || !entry_build(l, r->o->build_threads, efc)) return;
+        recall = report_one_build(r, l);
     }
 }
 
-static void print_targets(const struct index_set *set, const struct entry *libs, size_t n,
-    const struct options *o, struct curve (*curves)[LIST_MAX])
+static void build_curve(struct run *r)
 {
-    static const double targets[] = { 0.95, 0.98 };
-    for (size_t at = 0; at < o->threads.n; at++)
-        for (size_t g = 0; g < sizeof targets / sizeof targets[0]; g++) {
-            double peer = -1;
-            for (size_t i = 0; i < n && peer < 0; i++)
-                if (libs[i].alive && strcmp(libs[i].peer.name, "hnswlib") == 0)
-                    peer = curve_at(&curves[i][at], targets[g]);
-            for (size_t i = 0; i < n; i++) {
-                if (!libs[i].alive) continue;
-                double qps = curve_at(&curves[i][at], targets[g]);
-                printf("# at %s recall=%.2f threads=%zu %s qps=", set->name, targets[g],
-                    o->threads.v[at], libs[i].spec);
-                if (qps > 0) printf("%.0f", qps);
-                printf(" to_hnswlib=");
-                if (qps > 0 && peer > 0) printf("%.2f", qps / peer);
-                printf("\n");
-            }
-        }
+    struct entry *kindred = NULL, *hnswlib = NULL;
+    if (r->base.n > LARGE || r->o->build_curve.v[0] == 0) return;
+    for (size_t i = 0; i < r->n; i++) {
+        if (!r->libs[i].alive) continue;
+        if (strcmp(r->libs[i].spec, "kindred") == 0) kindred = &r->libs[i];
+        if (strcmp(r->libs[i].spec, "hnswlib") == 0) hnswlib = &r->libs[i];
+    }
+    if (!kindred || !hnswlib) return;
+    double recall = report_one_build(r, kindred), target = report_one_build(r, hnswlib);
+    build_around(r, kindred, recall, target);
+    build_around(r, hnswlib, target, target);
 }
 
-static void run_set(const struct index_set *set, const struct options *o)
+static void run_set(
+    const struct index_set *set, const struct options *o, FILE *csv, struct report *report)
 {
-    static struct curve curves[LIBS_MAX][LIST_MAX];
-    struct matrix base = { 0 }, query = { 0 };
-    struct truth t;
-    struct entry *libs = mem_zalloc(LIBS_MAX, sizeof *libs);
-    if (!libs) die("out of memory");
-    index_set_open(set, &base, &query);
-    truth_open(&t, &base, &query, (enum matrix_metric)matrix_metric_parse(set->metric), set->truth,
-        thread_cores());
-    printf("# set=%s n=%zu dim=%zu queries=%zu metric=%s rounds=%zu\n", set->name, base.n, base.dim,
-        query.n, set->metric, o->rounds);
-    size_t n = read_libs(libs, o);
-    for (size_t i = 0; i < n; i++) {
-        bool started = start(&libs[i]);
-        libs[i].alive = started && load_and_build(&libs[i], set, o->build_threads);
-        if (started && !libs[i].alive) peer_stop(&libs[i].peer);
-    }
+    struct run r = { .o = o, .set = set, .csv = csv, .report = report };
+    r.libs = mem_zalloc(LIBS_MAX, sizeof *r.libs);
+    if (!r.libs) die("out of memory");
+    index_set_open(set, &r.base, &r.query);
+    truth_open(&r.truth, &r.base, &r.query, (enum matrix_metric)matrix_metric_parse(set->metric),
+        set->truth, thread_cores());
+    bool is_large = r.base.n > LARGE;
+    r.ef = is_large ? &o->large_ef : &o->ef;
+    r.n = entries_read(r.libs, LIBS_MAX, &o->entry, is_large ? o->large_libs : o->libs);
+    fprintf(csv, "# set=%s n=%zu dim=%zu queries=%zu metric=%s rounds=%zu\n", set->name, r.base.n,
+        r.base.dim, r.query.n, set->metric, o->rounds);
+    start_all(&r);
     for (size_t at = 0; at < o->threads.n; at++)
         for (size_t round = 0; round < o->rounds; round++)
-            round_of(libs, n, o, &t, round, at);
-    for (size_t i = 0; i < n; i++)
-        for (size_t at = 0; at < o->threads.n && libs[i].alive; at++)
-            print_curve(set, &libs[i], o, &t, at, &curves[i][at]);
-    print_targets(set, libs, n, o, curves);
-    (void)fflush(stdout);
-    for (size_t i = 0; i < n; i++)
-        if (libs[i].alive) peer_stop(&libs[i].peer);
-    mem_free(libs);
-    truth_close(&t);
-    matrix_close(&base);
-    matrix_close(&query);
+            round_of(&r, round, at);
+    for (size_t at = 0; at < o->threads.n; at++)
+        for (size_t i = 0; i < r.n; i++)
+            if (r.libs[i].alive) report_curve(&r, &r.libs[i], at);
+    (void)fflush(csv);
+    build_curve(&r);
+    (void)fflush(csv);
+    for (size_t i = 0; i < r.n; i++)
+        if (r.libs[i].alive) entry_stop(&r.libs[i]);
+    mem_free(r.libs);
+    truth_close(&r.truth);
+    matrix_close(&r.base);
+    matrix_close(&r.query);
+}
+
+static void run_sets(struct options *o, FILE *csv, struct report *report)
+{
+    if (o->own.base[0]) {
+        index_set_own(&o->own);
+        run_set(&o->own, o, csv, report);
+        return;
+    }
+    char *names = mem_strdup(o->sets), *state;
+    if (!names) die("out of memory");
+    for (char *p = strtok_r(names, ", ", &state); p; p = strtok_r(NULL, ", ", &state)) {
+        struct index_set set;
+        if (index_set_find(&set, p, o->data_dir, o->n_clusters)) run_set(&set, o, csv, report);
+    }
+    mem_free(names);
 }
 
 int main(int argc, char **argv)
 {
+    static char self[4096];
     struct options o = { .sets = "minilm,tfidf,sift,clusters",
-        .libs = "kindred,hnswlib",
         .data_dir = "build/bench-data",
-        .own = { .metric = "cosine" },
-        .threads = { { 1, 2 }, 2 },
-        .ef = { { 10, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768 }, 13 },
         .rounds = 3,
-        .m = 16,
-        .ef_construction = 200,
         .build_threads = 2,
-        .n_clusters = 1000000 };
+        .n_clusters = 1000000,
+        .entry = { self, "python3", 16, 200 } };
     if (argc == 2 && strcmp(argv[1], "--worker") == 0) return index_worker_run(&kindred_library);
     if (readlink("/proc/self/exe", self, sizeof self - 1) < 1) die("/proc/self/exe");
     read_arguments(&o, argc, argv);
-    bench_head();
-    printf("set,library,version,m,efc,threads,ef,recall_at_10,qps,build_per_s,build_threads,mb,"
-           "bytes_per_vector\n");
-    if (o.own.base[0]) {
-        index_set_own(&o.own);
-        run_set(&o.own, &o);
-        return 0;
-    }
-    char *names = mem_strdup(o.sets), *state;
-    if (!names) die("out of memory");
-    for (char *p = strtok_r(names, ", ", &state); p; p = strtok_r(NULL, ", ", &state)) {
-        struct index_set set;
-        if (index_set_find(&set, p, o.data_dir, o.n_clusters)) run_set(&set, &o);
-    }
-    mem_free(names);
+    FILE *csv = o.csv ? fopen(o.csv, "we") : stdout;
+    if (!csv) die("--csv: it cannot be written");
+    struct report *report = report_new();
+    bench_head_to(csv);
+    fprintf(csv,
+        "# rounds of all libraries take turns, the median one counts; others than kindred have "
+        "huge "
+        "pages by GLIBC_TUNABLES=glibc.malloc.hugetlb=1\n"
+        "set,library,version,m,efc,threads,ef,recall_at_10,qps,build_per_s,build_threads,mb,huge_"
+        "mb,"
+        "bytes_per_vector\n");
+    run_sets(&o, csv, report);
+    if (o.csv && fclose(csv) != 0) die("--csv: it cannot be written");
+    report_markdown(report, stdout, o.entry.ef_construction, GRAPH_EF);
+    FILE *svg = o.svg ? fopen(o.svg, "we") : NULL;
+    if (svg) report_svg(report, svg);
+    if (o.svg && (!svg || fclose(svg) != 0)) die("--svg: it cannot be written");
+    report_free(report);
     return 0;
 }

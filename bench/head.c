@@ -5,7 +5,6 @@
 
 #include "version.h"
 
-#include <stdio.h>
 #include <string.h>
 
 /* "model name : AMD EPYC" of /proc/cpuinfo; "unknown" where there is none. */
@@ -24,11 +23,16 @@ static void processor(char *ret, size_t size)
     if (f) fclose(f);
 }
 
-void bench_head(void)
+void bench_head_to(FILE *f)
 {
     char name[128];
 
     processor(name, sizeof name);
-    printf("# machine=\"%s\" cores=%u kernels=%s commit=%s compiler=\"%s\"\n", name, thread_cores(),
-        vec_select(VEC_BEST)->name, KINDRED_COMMIT, __VERSION__);
+    fprintf(f, "# machine=\"%s\" cores=%u kernels=%s commit=%s compiler=\"%s\"\n", name,
+        thread_cores(), vec_select(VEC_BEST)->name, KINDRED_COMMIT, __VERSION__);
+}
+
+void bench_head(void)
+{
+    bench_head_to(stdout);
 }

@@ -5,6 +5,10 @@
  */
 #pragma once
 
-/** "# machine=… cores=… kernels=… commit=… compiler=…" on standard output: the processor's name, the cores this
- * process may use, the best vector kernels, the commit that was built. */
+#include <stdio.h>
+
+/** "# machine=… cores=… kernels=… commit=… compiler=…": the processor's name, the cores this process may use, the
+ * best vector kernels, the commit that was built. */
+void bench_head_to(FILE *f);
+/** On standard output. */
 void bench_head(void);

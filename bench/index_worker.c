@@ -83,6 +83,17 @@ static size_t resident_kib(void)
     return kib;
 }
 
+static size_t huge_pages_kib(void)
+{
+    char line[256];
+    size_t kib = 0;
+    FILE *f = fopen("/proc/self/smaps_rollup", "re");
+    while (f && fgets(line, sizeof line, f))
+        if (sscanf(line, "AnonHugePages: %zu kB", &kib) == 1) break;
+    if (f) (void)fclose(f);
+    return kib;
+}
+
 static void release(struct worker *w)
 {
     for (size_t i = 0; i < THREADS_MAX; i++) {
@@ -132,8 +143,8 @@ static const char *build(struct worker *w, struct index_build *b)
     }
     (void)malloc_trim(0);
     size_t after = resident_kib();
-    printf(
-        "ok %.4f %zu %s\n", seconds, after > before ? after - before : 0, *b->note ? b->note : "-");
+    printf("ok %.4f %zu %zu %s\n", seconds, after > before ? after - before : 0, huge_pages_kib(),
+        *b->note ? b->note : "-");
     return NULL;
 }
 

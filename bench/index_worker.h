@@ -5,8 +5,10 @@
  * the same for all that are written in C or C++; bench/peers/index_python.py does the same in Python.
  *
  *   load BASE QUERY METRIC          -> ok N DIM QUERIES
- *   build THREADS M EFC [OPTION...] -> ok SECONDS KIB NOTE   an index of all of base, in place of the one before;
- *                                                            KIB: growth of the process's own resident memory
+ *   build THREADS M EFC [OPTION...] -> ok SECONDS KIB HUGE NOTE
+ *                                                            an index of all of base, in place of the one before;
+ *                                                            KIB: growth of the process's own resident memory;
+ *                                                            HUGE: KiB of the process that are in huge pages
  *   search EF THREADS K             -> ok SECONDS            every query once; the mean of several times if that is short
  *   results FILE                    -> ok                    ids that the last search found, uint32 [QUERIES, K];
  *                                                            UINT32_MAX where there are fewer

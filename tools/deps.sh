@@ -11,7 +11,7 @@ build="gcc libc6-dev libmicrohttpd-dev libjansson-dev libsqlite3-dev libutf8proc
 test="check libsubunit-dev libyaml-dev"
 demo="wordnet-base curl jq"
 fuzz="clang libclang-rt-14-dev"
-bench="g++ libhnswlib-dev"
+bench="g++ libhnswlib-dev python3-venv"
 demo_learn="diatheke sword-text-kjv sword-text-web curl jq"
 
 print=
