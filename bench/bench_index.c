@@ -146,7 +146,6 @@ static void start_all(struct run *r)
 {
     for (size_t i = 0; i < r->n; i++) {
         struct entry *l = &r->libs[i];
-        fprintf(stderr, "%s: ", r->set->name);
         if (!entry_start(l, &r->o->entry, r->set)) continue;
         if (!entry_build(l, r->o->build_threads, l->ef_construction)) entry_stop(l);
     }
@@ -271,6 +270,7 @@ static void run_set(
     r.n = entries_read(r.libs, LIBS_MAX, &o->entry, is_large ? o->large_libs : o->libs);
     fprintf(csv, "# set=%s n=%zu dim=%zu queries=%zu metric=%s rounds=%zu\n", set->name, r.base.n,
         r.base.dim, r.query.n, set->metric, o->rounds);
+    fprintf(stderr, "set %s: %zu vectors\n", set->name, r.base.n);
     start_all(&r);
     for (size_t at = 0; at < o->threads.n; at++)
         for (size_t round = 0; round < o->rounds; round++)

@@ -77,7 +77,9 @@ static bool start(struct entry *l, const struct entry_defaults *d)
     }
     if (is_python(name)) {
         const char *const argv[] = { d->python, "bench/peers/index_python.py", name, NULL };
-        return start_peer(&l->peer, argv);
+        if (start_peer(&l->peer, argv)) return true;
+        fprintf(stderr, "skipped: %s\n", name);
+        return false;
     }
     snprintf(
         path, sizeof path, "%.*s/index_%s", (int)(strrchr(d->self, '/') - d->self), d->self, name);
