@@ -517,6 +517,7 @@ struct index_scratch {
     uint8_t *visited;          /* == epoch: seen by the running traversal */
     size_t visited_cap;
     uint8_t epoch;
+    uint32_t absent; /* walks go as if this node were not there (measure.c); NODE_NONE */
     struct key_heap cands;  /* smallest on top: to be expanded */
     struct key_heap found;  /* largest on top: best so far */
     struct key_heap within; /* largest on top: more of them, within the radius */

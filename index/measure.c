@@ -2,7 +2,8 @@
  *
  * Queries are answered exactly, then with each ef of a ladder; a hit counts if its score is at least that of the exact
  * k-th, so that equal scores do not matter. Walks go through index_search as everybody's do: where it would rather scan,
- * the recall is 1, and that is what is asked for.
+ * the recall is 1, and that is what is asked for. A stored vector that is asked with is left out of its answer and of the
+ * graph: the links of its own node are its nearest, and a walk that could use them would find what no other does.
  *
  * Between two points of the ladder -log(1 - recall) is taken as linear in log ef, as recall curves nearly are; beyond the
  * last the slope of the last two goes on. The curve is for k = 10; every hit more takes K_SHARE of a candidate more.
@@ -66,15 +67,19 @@ static enum err_code measure_query(const struct index *ix, const struct asked *a
     return ERR_OK;
 }
 
-/** A stored vector, live when it was looked at; false: this draw hit none. */
-static bool draw_vector(const struct index *ix, struct rng *r, float *ret_vector, uint64_t *ret_id)
+/** A stored vector, live when it was looked at; false: this draw hit none. Not one of the layers above, through which
+ * walks come down. */
+static bool draw_vector(
+    const struct index *ix, struct rng *r, float *ret_vector, uint64_t *ret_id, uint32_t *ret_node)
 {
     unsigned token = epoch__enter(ix, ret_vector);
     uint32_t n = atomic_load(&ix->n_nodes);
     uint32_t node = n ? (uint32_t)rng_below(r, n) : 0;
     char *block = n ? index__block(ix, node) : NULL;
-    bool found = block && state__is_live(atomic_load(block__state_at(ix, block, node)));
+    unsigned state = block ? atomic_load(block__state_at(ix, block, node)) : 0;
+    bool found = state__is_live(state) && state >> STATE_LEVEL_SHIFT == 0;
     if (found) {
+        *ret_node = node;
         *ret_id = index__meta(ix, node)->id;
         codes__read(ix, node, ret_vector);
     }
@@ -94,9 +99,11 @@ static enum err_code measure_all(struct index *ix, const float *queries, size_t 
         struct asked a = { .vector = queries ? queries + i * ix->o.dim : own,
             .leave_out = !queries };
         if (go_on && !go_on(arg)) return err_set(e, ERR_CANCELLED, "it was cancelled");
-        for (size_t draws = 0; !queries && !draw_vector(ix, &r, own, &a.self); draws++)
+        for (size_t draws = 0; !queries && !draw_vector(ix, &r, own, &a.self, &s->absent); draws++)
             if (draws == 10000) return err_set(e, ERR_NOT_FOUND, "the index is nearly empty");
-        TRY(measure_query(ix, &a, s, sums, e));
+        enum err_code code = measure_query(ix, &a, s, sums, e);
+        s->absent = NODE_NONE;
+        TRY(code);
     }
     return ERR_OK;
 }

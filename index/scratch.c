@@ -15,6 +15,7 @@
 struct index_scratch *index_scratch_new(void)
 {
     struct index_scratch *s = mem_zalloc(1, sizeof *s);
+    if (s) s->absent = NODE_NONE;
     return s;
 }
 
@@ -47,6 +48,7 @@ enum err_code scratch__begin(struct index_scratch *s, size_t n)
         memset(s->visited, 0, s->visited_cap);
         s->epoch = 1;
     }
+    if (s->absent < s->visited_cap) s->visited[s->absent] = s->epoch;
     return ERR_OK;
 }
 
