@@ -8,7 +8,7 @@
  *            twins and vacant places have none
  *   twins    each hangs on exactly one graph node, or on one that waits to be linked, whose vector it has
  *   entry    a linked graph node with the highest level
- *   reach    links lead from the entry point to all but one in REACH_SHARE graph
+ *   reach    links lead from the entry point to all but one in REACH_SHARE live graph
  *            nodes (and one or two): pruning may cut off a few
  */
 #include "index/index_internal.h"
@@ -194,7 +194,13 @@ static enum err_code verify_entry(const struct index *ix, uint32_t n, struct err
     return ERR_OK;
 }
 
-/** Nodes that the entry point leads to by links of any layer. seen [n] is
+/** Is the graph to lead to it? Not to a tombstone: a repair under way may have taken the links to it away. */
+static bool is_sought(const struct index *ix, uint32_t node)
+{
+    return is_graph_node(ix, node) && index__is_live(ix, node);
+}
+
+/** Nodes, of those sought, that the entry point leads to by links of any layer. seen [n] is
  * all 0; stack has room for n. */
 static size_t count_reached(const struct index *ix, uint8_t *seen, uint32_t *stack)
 {
@@ -203,7 +209,7 @@ static size_t count_reached(const struct index *ix, uint8_t *seen, uint32_t *sta
     seen[stack[0]] = 1;
     while (depth > 0) {
         uint32_t node = stack[--depth];
-        reached++;
+        reached += is_sought(ix, node);
         for (unsigned layer = 0; layer <= index__level(ix, node); layer++) {
             const _Atomic uint32_t *links = index__links(ix, node, layer);
             for (size_t i = 0; i < index__max_links(ix, layer); i++) {
@@ -222,13 +228,13 @@ static enum err_code verify_reach(
     const struct index *ix, uint32_t n, uint8_t *seen, uint32_t *stack, struct err *e)
 {
     if (atomic_load(&ix->entry) == ENTRY_NONE) return ERR_OK;
-    size_t in_graph = 0;
+    size_t sought = 0;
     for (uint32_t node = 0; node < n; node++)
-        in_graph += is_graph_node(ix, node);
+        sought += is_sought(ix, node);
     size_t reached = count_reached(ix, seen, stack);
-    if (reached + in_graph / REACH_SHARE + 2 < in_graph)
+    if (reached + sought / REACH_SHARE + 2 < sought)
         return err_set(
-            e, ERR_INTERNAL, "only %zu of %zu graph nodes can be reached", reached, in_graph);
+            e, ERR_INTERNAL, "only %zu of %zu graph nodes can be reached", reached, sought);
     return ERR_OK;
 }
 
