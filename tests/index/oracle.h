@@ -16,6 +16,8 @@ struct oracle {
     size_t n_slots;
     float *v;   /* [n_slots * dim], as given to index_put */
     bool *live; /* [n_slots] */
+    double
+        longest; /* of all vectors that were ever put: what the error of a stored one is measured by */
 };
 
 void oracle_init(struct oracle *x, const struct index_options *o, size_t n_slots);
@@ -43,6 +45,8 @@ double oracle_check(const struct oracle *x, const struct index *ix, const struct
 /** As oracle_check, and how the answer was found. */
 double oracle_ask(const struct oracle *x, const struct index *ix, const struct index_query *q,
     struct index_scratch *s, bool exact, struct index_report *ret_report);
+/** Is a slot there exactly if it should be, with the vector that was put? */
+void oracle_get(const struct oracle *x, const struct index *ix, size_t slot);
 /** Every slot: is it there exactly if it should be, with the vector that was put? Counts too. */
 void oracle_compare(const struct oracle *x, const struct index *ix);
 
