@@ -143,8 +143,6 @@ START_TEST(more_than_one_block)
     struct rng r;
     float v[1024];
     size_t bytes, n, nodes;
-    o.m = 4;
-    o.ef_construction = 8;
     rng_init(&r, 1);
     ck_assert_ok(index_new(&o, &ix, &e), &e);
     nodes = 2 * ((size_t)ix->block_mask + 1) + 77;
