@@ -146,7 +146,8 @@ static enum err_code load_columns(
     struct catalog *c, const struct catalog_collection *row, struct fields *f, struct err *e)
 {
     TRY(catalog_slots_scan(c, row, load_slot, f, e));
-    return row->n_fields ? catalog_fields_scan(c, row, load_value, f, e) : ERR_OK;
+    if (row->n_fields) TRY(catalog_fields_scan(c, row, load_value, f, e));
+    return fields_load_end(f, e);
 }
 
 /* The filter columns, on a thread of their own while the index is loaded: both take their time where there are millions

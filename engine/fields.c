@@ -65,10 +65,18 @@ enum err_code fields_load(
     enum err_code code = ERR_OK;
 
     rwlock_wrlock(&f->lock);
-    if (v->field < f->n) {
-        code = column_add(&f->columns[v->field], slot, v, e);
-        if (code == ERR_OK) code = column_tidy(&f->columns[v->field], e);
-    }
+    if (v->field < f->n) code = column_add(&f->columns[v->field], slot, v, e);
+    rwlock_unlock(&f->lock);
+    return code;
+}
+
+enum err_code fields_load_end(struct fields *f, struct err *e)
+{
+    enum err_code code = ERR_OK;
+
+    rwlock_wrlock(&f->lock);
+    for (size_t i = 0; i < f->n && code == ERR_OK; i++)
+        code = column_tidy(&f->columns[i], e);
     rwlock_unlock(&f->lock);
     return code;
 }

@@ -26,10 +26,12 @@ MUST_USE enum err_code fields_new(
 /** Accepts NULL. */
 void fields_free(struct fields *f);
 
-/** At start: one stored value / one live slot. */
+/** At start, before anybody reads: one stored value / one live slot. */
 MUST_USE enum err_code fields_load(
     struct fields *f, uint32_t slot, const struct field_value *v, struct err *e);
 void fields_load_slot(struct fields *f, uint32_t slot);
+/** After the last of them. */
+MUST_USE enum err_code fields_load_end(struct fields *f, struct err *e);
 
 /** The item in `slot` had `old` values and now has `now`; a new item has no old ones. On ERR_NOMEM the
  * slot's values are partly missing: the caller marks the collection dirty and rebuilds. */

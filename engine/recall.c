@@ -4,7 +4,8 @@
  *                     go; what is left of it, k at most, is what the search should have found
  *   items deleted     are not in the exact answer, which therefore goes a little deeper
  *   a hit             is an answer with a score of at least that of the last one in the exact answer. So equal scores, in
- *                     whatever order, are all right
+ *                     whatever order, are all right; and so are those that differ by as little as a score may change when
+ *                     the index moves the origin of its codes
  *
  * Of a search for more than RECALL_K_MAX the first RECALL_K_MAX count. A search whose exact answer is empty says
  * nothing. Searches that asked for an exact answer are not taken; those that the index answered by a scan are, since
@@ -17,6 +18,7 @@
 #include "engine/engine_internal.h"
 #include "engine/writer_call.h"
 
+#include <math.h>
 #include <string.h>
 
 enum {
@@ -26,6 +28,7 @@ enum {
     RECALL_REST = 20,    /* times as long as the check took */
 };
 #define RECALL_LOW 0.9
+#define SCORE_NOISE 2e-6f /* of scores, and of 1 for cosines */
 
 static struct metric recall_gauge = METRIC_GAUGE("kindred_search_recall",
     "Share of the best hits that searches found, as measured on a sample of them of late; by the "
@@ -170,7 +173,10 @@ static enum err_code answer_exactly(
 static double recall_of(const struct exact *x)
 {
     const struct recall_sample *s = x->sample;
-    float last = x->hits[x->n - 1].score;
+    float first = fabsf(x->hits[0].score), last = x->hits[x->n - 1].score;
+    float scale = fmaxf(first, fabsf(last));
+    if (s->col->row.metric == METRIC_COSINE) scale = 1;
+    last -= SCORE_NOISE * scale;
     size_t found = 0;
     while (found < s->n && found < x->n && s->hits[found].score >= last)
         found++;

@@ -32,7 +32,7 @@ curl -fsS -o /dev/null -X PUT "$url/collections/words" -H 'Content-Type: applica
 have=$(curl -fsS "$url/collections/words" | jq .items)
 began=$(date +%s.%N)
 if [ "$have" -ge "$total" ]; then
-    say "2. $total glosses of WordNet are there already, and searched one by one until the graph is linked again"
+    say "2. $total glosses of WordNet are there already"
     written=$began
 else
     say "2. Importing $total glosses of WordNet: text = gloss, the words it explains = metadata"

@@ -437,6 +437,7 @@ START_TEST(columns_come_back_from_the_catalog)
     for (size_t i = 0; i < ITEMS; i++)
         fields_load_slot(t.columns, t.items[i].slot);
     ck_assert_ok(catalog_fields_scan(t.catalog, &t.col, load_value, t.columns, &e), &e);
+    ck_assert_ok(fields_load_end(t.columns, &e), &e);
     for (size_t i = 0; i < FILTERS / 3; i++)
         check_filter(random_filter(declared, 2), "reloaded");
 }

@@ -1,7 +1,8 @@
 /* kill -9 in the middle of an import, twenty times. Three clients write to one collection: one sends
  * batches and notes what was acknowledged, one deletes again some of what was acknowledged, one streams
  * NDJSON that is never acknowledged as a whole. After each restart every acknowledged write must be there
- * and be found, and count, list and index must agree. */
+ * and be found, and count, list and index must agree. Some rounds last long enough for a snapshot of the index,
+ * so that the restarts after them begin with it, and with what came later. */
 #include "base/mem.h"
 #include "base/rng.h"
 #include "base/thread.h"
@@ -260,6 +261,7 @@ static void run_round(size_t round)
     struct thread threads[3] = { { .started = false } };
     struct err e = ERR_INIT;
     int64_t wait_ns = (20 + (int64_t)rng_below(&t.rng, 400)) * NS_PER_MS;
+    if (round % 4 == 1) wait_ns += 2500 * NS_PER_MS;
 
     t.port = t.server.port;
     atomic_store(&t.stop, false);
@@ -276,21 +278,30 @@ static void run_round(size_t round)
 
 START_TEST(loses_nothing_when_killed)
 {
+    static const char *const args[] = { "--index-snapshot-seconds", "1", NULL };
+    size_t from_snapshot = 0;
     uint64_t seed = (uint64_t)time_unix_ms();
     unsigned char *listed = mem_zalloc(ITEMS_MAX, 1);
 
     printf("  seed %llu\n", (unsigned long long)seed);
     rng_init(&t.rng, seed);
-    server_start(&t.server, NULL);
+    server_start(&t.server, args);
     t.port = t.server.port;
     json_decref(call_json("PUT", "/collections/k",
         "{\"modality\":\"text\",\"filterable\":{\"n\":\"integer\"}}", 201));
     for (size_t round = 0; round < ROUNDS; round++) {
         run_round(round);
-        server_restart(&t.server, NULL);
+        server_restart(&t.server, args);
         t.port = t.server.port;
         check_after_restart(listed);
     }
+    char *log = server_log(&t.server);
+    for (const char *at = log; (at = strstr(at, "event=snapshot_loaded collection=k ")); at++)
+        from_snapshot++;
+    ck_assert_ptr_null(strstr(log, "event=snapshot_unusable"));
+    mem_free(log);
+    printf("  %zu of %d starts from a snapshot\n", from_snapshot, (int)ROUNDS);
+    ck_assert_uint_ge(from_snapshot, ROUNDS / 2);
     server_stop(&t.server);
     server_remove(&t.server);
     mem_free(listed);
