@@ -13,6 +13,8 @@ int cmd_import(int argc, char **argv);
 int cmd_eval(int argc, char **argv);
 /** Train a model on files; writes a model folder. */
 int cmd_train(int argc, char **argv);
+/** What the index does with the user's own vectors. */
+int cmd_bench(int argc, char **argv);
 /** Bring, list and check models. */
 int cmd_model(int argc, char **argv);
 /** Print the settings: --markdown is docs/config.md. */

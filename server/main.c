@@ -18,6 +18,7 @@ static const struct command commands[] = {
     { "eval", cmd_eval, "judge a model on a file of cases" },
     { "train", cmd_train, "train a model on files, or on what a collection holds" },
     { "model", cmd_model, "models: list, info, pull, add, verify" },
+    { "bench", cmd_bench, "bench index: recall and rate of your own vectors, and what to set" },
     { "config", cmd_config, "print every setting with its meaning" },
     { "version", cmd_version, "print the version" },
 };
