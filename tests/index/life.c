@@ -44,7 +44,7 @@ static struct index_options options_of(uint64_t seed)
     rng_init(&r, seed ^ 0x6f7074696f6e73);
     struct index_options o =
         small_options(dims[rng_below(&r, 10)], (enum metric_kind)rng_below(&r, 3));
-    o.m = INDEX_M_MIN + rng_below(&r, 12);
+    o.m = 6 + rng_below(&r, 10); /* with fewer links some nodes may stay unreachable */
     o.ef_construction = 16 + rng_below(&r, 60);
     o.bits = rng_below(&r, 3) ? 24 : 12;
     o.seed = seed;

@@ -4,6 +4,7 @@
 #include <math.h>
 
 #include "base/mem.h"
+#include "index/force.h"
 #include "tests/index/oracle.h"
 #include "tests/support/test.h"
 
@@ -180,6 +181,78 @@ START_TEST(near_equal_vectors)
 }
 END_TEST
 
+/** A vector of zeros is nearer to all others than they are to each other: it must not be the only link that they have. */
+START_TEST(one_in_the_middle)
+{
+    struct index_options o = small_options(96, INDEX_L2);
+    enum { N = 1500 };
+    o.m = 16;
+    struct index *ix = open_index(&o);
+    struct index_scratch *s = index_scratch_new();
+    float *v = mem_zalloc(N * o.dim, sizeof *v);
+    struct rng r;
+    rng_init(&r, 10);
+    ck_assert_ptr_nonnull(v);
+    for (size_t i = 0; i < N; i++) {
+        for (size_t d = 0; i > 0 && d < o.dim; d++)
+            v[i * o.dim + d] = (float)rng_normal(&r);
+        ck_assert_ok(index_put(ix, i, v + i * o.dim, NULL));
+    }
+    link_all(ix, s);
+    must_verify(ix);
+    size_t found = 0;
+    index_force(s, INDEX_FORCE_WALK);
+    for (size_t i = 0; i < N; i++) {
+        struct index_query q = { .vector = v + i * o.dim, .k = 1, .ef = 100 };
+        struct index_hit hit = { .id = N };
+        size_t n;
+        ck_assert_ok(index_search(ix, &q, s, &hit, &n, NULL, NULL));
+        found += hit.id == i;
+    }
+    ck_assert_msg(found > N * 7 / 10, "%zu of %d find themselves", found, N);
+    mem_free(v);
+    index_scratch_free(s);
+    index_free(ix);
+}
+END_TEST
+
+/** What lives is not turned down because of a tombstone, and lists are not filled by these: the new vectors are found when
+ * the old ones, near each of them, are gone. */
+START_TEST(tombstones_turn_nothing_down)
+{
+    struct index_options o = small_options(8, INDEX_L2);
+    struct oracle x;
+    struct index *ix = open_index(&o);
+    struct index_scratch *s = index_scratch_new();
+    struct rng r;
+    float v[8];
+    rng_init(&r, 12);
+    oracle_init(&x, &o, 800);
+    for (int round = 0; round < 2; round++) {
+        for (size_t slot = 0; slot < 800; slot++) {
+            memcpy(v, x.v + slot * 8, sizeof v);
+            if (round == 0) random_vector(&r, v, 8);
+            for (size_t d = 0; d < 8; d++)
+                v[d] += (float)(1e-3 * rng_normal(&r));
+            oracle_put(&x, ix, slot, v);
+        }
+        link_all(ix, s);
+    }
+    maintain_all(ix, s, true);
+    must_verify(ix);
+    double recall = 0;
+    index_force(s, INDEX_FORCE_WALK);
+    for (size_t slot = 0; slot < 800; slot += 8) {
+        struct index_query q = { .vector = x.v + slot * 8, .k = 10, .ef = 40 };
+        recall += oracle_check(&x, ix, &q, s, false) / 100;
+    }
+    ck_assert_msg(recall >= 0.95, "recall %.3f", recall);
+    oracle_done(&x);
+    index_scratch_free(s);
+    index_free(ix);
+}
+END_TEST
+
 /** A claim that was given back waits again, in its place. */
 START_TEST(unclaimed_node_waits_again)
 {
@@ -213,6 +286,8 @@ TEST_SUITE(hnsw_insert)
     tcase_add_test(tc, link_takes_what_waits);
     tcase_add_loop_test(tc, equal_vectors, 0, 3);
     tcase_add_test(tc, near_equal_vectors);
+    tcase_add_test(tc, one_in_the_middle);
+    tcase_add_test(tc, tombstones_turn_nothing_down);
     tcase_add_test(tc, unclaimed_node_waits_again);
     suite_add_tcase(s, tc);
 }
