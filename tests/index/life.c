@@ -319,7 +319,7 @@ static void reload(struct being *t, const struct op *o)
     struct snapshot_mark mark = { .seq = o->a, .label = "a life" }, back;
     struct index *loaded = NULL;
     size_t bytes;
-    if (!t->l->path) return;
+    if (!t->l->path || t->l->seed % 2) return;
     begin_failing(t);
     enum err_code code = index_save(t->ix, t->l->path, &mark, &bytes, &e);
     long after = t->fail;
@@ -382,11 +382,18 @@ static void finish(struct being *t)
     }
 }
 
+/** In every second life the index has many small blocks; then there are no snapshots. */
+static struct index *open_one(const struct being *t)
+{
+    return t->l->seed % 2 ? open_small_blocks(&t->o, (unsigned)(t->l->seed / 2 % 5))
+                          : open_index(&t->o);
+}
+
 void life_run(const struct life *l)
 {
     struct being t = { .l = l, .o = options_of(l->seed), .s = index_scratch_new(), .fail = -1 };
     ck_assert_ptr_nonnull(t.s);
-    t.ix = open_index(&t.o);
+    t.ix = open_one(&t);
     oracle_init(&t.x, &t.o, SLOTS);
     for (size_t i = 0; i < l->n; i++)
         step(&t, &l->ops[i]);

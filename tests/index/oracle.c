@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "index/index_internal.h"
 #include "tests/support/test.h"
 
 void oracle_init(struct oracle *x, const struct index_options *o, size_t n_slots)
@@ -248,6 +249,16 @@ struct index *open_index(const struct index_options *o)
     struct index *ix = NULL;
     struct err e = ERR_INIT;
     ck_assert_ok(index_new(o, &ix, &e), &e);
+    return ix;
+}
+
+struct index *open_small_blocks(const struct index_options *o, unsigned shift)
+{
+    struct index *ix = open_index(o);
+    ix->block_shift = shift;
+    ix->block_mask = (1u << shift) - 1;
+    ix->shape = index__shape(ix, (size_t)1 << shift);
+    ix->shape.bytes = (ix->shape.bytes + 4095) / 4096 * 4096;
     return ix;
 }
 

@@ -54,6 +54,8 @@ void oracle_compare(const struct oracle *x, const struct index *ix);
 void random_vector(struct rng *r, float *v, size_t dim);
 struct index_options small_options(size_t dim, enum metric_kind metric);
 struct index *open_index(const struct index_options *o);
+/** With blocks of 2^shift nodes, so that a small index has many. It cannot be loaded from a snapshot. */
+struct index *open_small_blocks(const struct index_options *o, unsigned shift);
 /** Until none waits. */
 void link_all(struct index *ix, struct index_scratch *s);
 /** Upkeep and linking in turn until there is nothing to do for either. force: down to the last tombstone. */
