@@ -57,7 +57,8 @@ static enum err_code view_collection(struct maintenance *m, struct collection *c
     return add_view(m, col, col->building, ROLE_BUILDING, e);
 }
 
-/* What upkeep has moved waits to be linked. */
+/* What upkeep has moved waits to be linked. Generations that do not serve are left to this thread: their ring's lock is
+ * held by threads that may not run for long. */
 static enum err_code look(struct engine *g, void *arg, struct err *e)
 {
     struct maintenance *m = arg;
@@ -69,7 +70,7 @@ static enum err_code look(struct engine *g, void *arg, struct err *e)
     for (size_t i = 0; i < m->n_views; i++) {
         struct maintenance_view *v = &m->views[i];
         index_stats(v->gen->index, &v->stats);
-        if (v->stats.pending && !atomic_load(&v->gen->abandoned))
+        if (v->stats.pending && !atomic_load(&v->gen->patient) && !atomic_load(&v->gen->abandoned))
             linker_schedule(&g->linker, v->gen);
     }
     return code;
@@ -252,6 +253,8 @@ static bool round_of_upkeep(struct maintenance *m)
         struct maintenance_view *v = &m->views[i];
         v->gen->upkeep.live = v->stats.live;
         if (atomic_load(&v->gen->abandoned)) continue;
+        if (v->stats.pending && atomic_load(&v->gen->patient))
+            linker_schedule(&m->engine->linker, v->gen);
         more |= repair(m, v);
         if (save_is_due(m, v)) save(m, v);
         if (measure_is_due(v)) measure(m, v);
