@@ -17,18 +17,18 @@
 
 /* Lowest first. Gaps are for later. */
 enum lock_rank {
-    RANK_SERVER = 10,      /* server: table of open exchanges */
-    RANK_ENGINE = 20,      /* engine: life cycle, collection registry */
-    RANK_COLLECTION = 30,  /* engine: generation pointer, settings */
-    RANK_FIELDS = 40,      /* engine: filter columns */
+    RANK_SERVER = 10,       /* server: table of open exchanges */
+    RANK_ENGINE = 20,       /* engine: life cycle, collection registry */
+    RANK_COLLECTION = 30,   /* engine: generation pointer, settings */
+    RANK_FIELDS = 40,       /* engine: filter columns */
     RANK_INDEX_REPAIR = 46, /* index: upkeep and snapshots */
     RANK_INDEX_GATE = 48,   /* index: nobody may enter */
-    RANK_INDEX = 50,       /* index: growth, id map */
-    RANK_INDEX_ENTRY = 55, /* index: entry point */
-    RANK_INDEX_NODE = 60,  /* index: a node's links */
-    RANK_INDEX_TAIL = 62,  /* index: order of puts; upper lists; curve */
-    RANK_CATALOG = 70,     /* catalog: connection pool */
-    RANK_QUEUE = 80,       /* any queue */
+    RANK_INDEX = 50,        /* index: growth, id map */
+    RANK_INDEX_ENTRY = 55,  /* index: entry point */
+    RANK_INDEX_NODE = 60,   /* index: a node's links */
+    RANK_INDEX_TAIL = 62,   /* index: order of puts; upper lists; curve */
+    RANK_CATALOG = 70,      /* catalog: connection pool */
+    RANK_QUEUE = 80,        /* any queue */
     RANK_LOG = 95,
 };
 
