@@ -5,8 +5,8 @@
  *
  * The set's vectors are two halves. One is in the index; a turnover replaces each of its vectors by one of the other half,
  * which is then what is in it: every other one by a put under the same id, the rest by a delete and a put under a new
- * id, in random order. Meanwhile one thread links and does upkeep (index_maintain) and another searches all the
- * time. The writer waits while more than PENDING_MOST vectors are not linked, as the server does.
+ * id, in random order. Meanwhile one thread links, one does upkeep (index_maintain), and one searches all the time: four threads,
+ * however many cores there are. The writer waits while more than PENDING_MOST vectors are not linked, as the server does.
  *
  * At the end of a turnover, when all is linked: recall@10 at --ef against an exact scan of the same index; latencies
  * of the searches during the turnover; resident memory; and every --fresh-every turnovers the recall of an index that
@@ -79,15 +79,21 @@ static const float *row_of(const struct churn *c, size_t turnover, size_t i)
 }
 
 /* ---- beside the writer ---- */
+static void link_on(void *arg)
+{
+    struct churn *c = arg;
+    struct kindred_searcher *s = kindred_searcher_new();
+    while (!atomic_load(&c->stop))
+        if (kindred_link_some(c->x, LINK_SLICE, s) == 0) rest();
+    kindred_searcher_free(s);
+}
+
 static void upkeep(void *arg)
 {
     struct churn *c = arg;
     struct kindred_searcher *s = kindred_searcher_new();
-    while (!atomic_load(&c->stop)) {
-        size_t n = kindred_link_some(c->x, LINK_SLICE, s);
-        n += kindred_maintain(c->x, UPKEEP_SLICE, s);
-        if (n == 0) rest();
-    }
+    while (!atomic_load(&c->stop))
+        if (kindred_maintain(c->x, UPKEEP_SLICE, s) == 0) rest();
     kindred_searcher_free(s);
 }
 
@@ -203,21 +209,21 @@ static void print_row(
 static void turn(struct churn *c, const char *set)
 {
     struct err e = ERR_INIT;
-    struct thread t[2];
+    void (*const beside[])(void *arg) = { link_on, upkeep, search_on };
+    struct thread t[3];
     uint32_t *order = must(mem_alloc(c->half, sizeof *order));
     print_row(c, set, 0, 0, 0);
     for (size_t n = 1; n <= c->o->turnovers; n++) {
         atomic_store(&c->stop, false);
         atomic_store(&c->n_us, 0);
-        if (thread_start(&t[0], "upkeep", upkeep, c, &e) != ERR_OK ||
-            thread_start(&t[1], "search", search_on, c, &e) != ERR_OK)
-            must(NULL);
+        for (size_t i = 0; i < 3; i++)
+            if (thread_start(&t[i], "beside", beside[i], c, &e) != ERR_OK) must(NULL);
         double start = now_s();
         replace_all(c, n, order);
         double rate = (double)c->half / (now_s() - start);
         atomic_store(&c->stop, true);
-        thread_join(&t[0]);
-        thread_join(&t[1]);
+        for (size_t i = 0; i < 3; i++)
+            thread_join(&t[i]);
         print_row(c, set, n, rate, atomic_load(&c->n_us));
     }
     mem_free(order);
