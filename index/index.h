@@ -146,12 +146,12 @@ MUST_USE enum err_code index_link(
     struct index *ix, size_t max, struct index_scratch *s, size_t *ret_linked, struct err *e);
 
 /**
- * One slice of upkeep: takes tombstones out of the graph once a tenth of it is dead, links around them, hands
+ * One slice of upkeep: takes tombstones out of the graph once a fifth of it is dead, links around them, hands
  * their places and whole blocks back, and moves vectors together where more than half of the places are vacant
  * (moved vectors wait to be linked again). `max` bounds the nodes looked at.
  * ret_worked  nodes looked at; 0: nothing to do now (or another thread is at it, or a reader is still inside what
  *             is to be freed: a later call goes on)
- * force       starts with the first tombstone, instead of a tenth
+ * force       starts with the first tombstone, instead of a fifth
  * Threads: any number, one of them works; together with everything else. NOMEM: a later call goes on.
  */
 MUST_USE enum err_code index_maintain(struct index *ix, size_t max, bool force,

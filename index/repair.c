@@ -13,8 +13,8 @@
  *   FREE    their places are vacant; blocks at the end that are wholly vacant leave the directory,
  *   UNMAP   and are given back to the system when nobody can be in them.
  *
- * A round costs about as many comparisons as linking a tenth of the graph, which is why it waits until a
- * tenth is dead.
+ * A round looks at every list, and chooses nearly all of them anew; that costs about what it costs to link a sixth of the
+ * graph. So it waits until a fifth is dead: then replacing everything takes not quite twice the work of linking it.
  *
  * Where more than half of all places are vacant, what lives in the last blocks is moved to vacant places in front: put again
  * under the same id, found in the tail until it is linked, its old node a tombstone for the next round. So
@@ -33,7 +33,7 @@
 
 enum {
     TOMBSTONES_MIN = 64, /* fewer are not worth a round */
-    DEAD_SHARE = 10,     /* one in so many */
+    DEAD_SHARE = 5,      /* one in so many */
     DYING_MOST = 512,    /* dying nodes that are gone through for one list */
     PENDING_MOST = 4096, /* moving waits for linking above this */
 };

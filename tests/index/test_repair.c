@@ -158,29 +158,29 @@ START_TEST(ids_come_and_go)
 }
 END_TEST
 
-/** Nothing is done for fewer than a tenth, unless it is forced. */
-START_TEST(waits_for_a_tenth)
+/** Nothing is done for fewer than a fifth, unless it is forced. */
+START_TEST(waits_for_a_fifth)
 {
     struct index_options o = small_options(8, INDEX_L2);
     struct world w = open_world(&o, 1000);
     size_t worked = 77;
     put_all(&w);
     link_all(w.ix, w.s);
-    for (size_t i = 0; i < 95; i++)
-        oracle_delete(&w.x, w.ix, i * 10);
+    for (size_t i = 0; i < 195; i++)
+        oracle_delete(&w.x, w.ix, i * 5);
     ck_assert_ok(index_maintain(w.ix, 100, false, w.s, &worked, NULL));
     ck_assert_uint_eq(worked, 0);
     maintain_all(w.ix, w.s, false);
-    ck_assert_uint_eq(stats(&w).deleted, 95);
+    ck_assert_uint_eq(stats(&w).deleted, 195);
     ck_assert_uint_eq(stats(&w).repairs, 0);
-    for (size_t i = 95; i < 100; i++)
-        oracle_delete(&w.x, w.ix, i * 10);
+    for (size_t i = 195; i < 200; i++)
+        oracle_delete(&w.x, w.ix, i * 5);
     maintain_all(w.ix, w.s, false);
-    ck_assert_uint_eq(stats(&w).deleted, 100);
+    ck_assert_uint_eq(stats(&w).deleted, 200);
     oracle_delete(&w.x, w.ix, 1);
     maintain_all(w.ix, w.s, false);
     ck_assert_uint_eq(stats(&w).deleted, 0);
-    ck_assert_uint_eq(stats(&w).vacant, 101);
+    ck_assert_uint_eq(stats(&w).vacant, 201);
     ck_assert_uint_eq(stats(&w).repairs, 1);
     oracle_delete(&w.x, w.ix, 2);
     maintain_all(w.ix, w.s, true);
@@ -557,7 +557,7 @@ TEST_SUITE(repair)
     tcase_set_timeout(tc, 60);
     tcase_add_loop_test(tc, ten_turnovers, 0, 3);
     tcase_add_loop_test(tc, ids_come_and_go, 0, 3);
-    tcase_add_test(tc, waits_for_a_tenth);
+    tcase_add_test(tc, waits_for_a_fifth);
     tcase_add_loop_test(tc, one_node_at_a_time, 0, 3);
     tcase_add_loop_test(tc, memory_is_given_back, 0, 2);
     tcase_add_test(tc, moving_together_ends);
