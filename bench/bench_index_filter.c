@@ -11,8 +11,7 @@
  *   near    what lies near the query passes (of two filters: the first is near, the second random)
  *   far     what lies far from the query passes (likewise)
  *
- * bench/index_filters.h says how they are made. Methods, on one thread, that take turns from one group of queries with
- * the same filter to the next:
+ * bench/index_filters.h says how they are made. Methods, on one thread; in every round each asks all queries:
  *
  *   kindred   index_search with the filter, at the default ef
  *   post      what an index without filters leaves to its user: search for as many as ef, drop what does not pass, and
@@ -99,6 +98,9 @@ struct result {
 struct group {
     size_t pivot, n;
     uint32_t queries[GROUP_MAX];
+    uint64_t *bits;         /* the filter of the cell at hand, */
+    size_t passing;         /* how many it lets pass, */
+    float least[GROUP_MAX]; /* and the score of each query's 10th best among them */
 };
 
 struct bench {
@@ -110,10 +112,9 @@ struct bench {
     struct kindred *index;
     struct kindred_searcher *searcher;
     struct group *groups; /* [n_groups] */
-    size_t n_groups, n_queries;
-    uint64_t *bits, *also; /* the filter at hand; room for a second one */
-    size_t n_words, passing;
-    uint32_t *ids; /* that pass */
+    size_t n_groups, n_queries, n_words;
+    uint64_t *also; /* room for a second filter */
+    uint32_t *ids;  /* room for those that pass */
 };
 
 static void *must(void *p)
@@ -147,28 +148,30 @@ static void make_groups(struct bench *b)
 }
 
 static void make_filter(
-    struct bench *b, const struct cell *c, enum filter_kind kind, const struct group *g)
+    struct bench *b, const struct cell *c, enum filter_kind kind, struct group *g)
 {
     uint64_t seed = 1000 + g->pivot;
-    filter_make(&b->filters, kind, c->share, g->pivot, seed, b->bits);
+    filter_make(&b->filters, kind, c->share, g->pivot, seed, g->bits);
     if (c->also > 0) {
         filter_make(&b->filters, FILTER_RANDOM, c->also, g->pivot, seed + 1000000, b->also);
         for (size_t w = 0; w < b->n_words; w++)
-            b->bits[w] &= b->also[w];
+            g->bits[w] &= b->also[w];
     }
-    b->passing = 0;
+    g->passing = 0;
     for (size_t w = 0; w < b->n_words; w++)
-        for (uint64_t bits = b->bits[w]; bits; bits &= bits - 1)
-            b->ids[b->passing++] = (uint32_t)(w * 64 + (size_t)__builtin_ctzll(bits));
+        for (uint64_t bits = g->bits[w]; bits; bits &= bits - 1)
+            b->ids[g->passing++] = (uint32_t)(w * 64 + (size_t)__builtin_ctzll(bits));
+    truth_least_among(&b->truth, g->queries, g->n, b->ids, g->passing, g->least);
 }
 
 /* ---- searching ---- */
-static bool passes(const struct bench *b, uint64_t id)
+static bool passes(const struct group *g, uint64_t id)
 {
-    return b->bits[id / 64] >> id % 64 & 1;
+    return g->bits[id / 64] >> id % 64 & 1;
 }
 
-static size_t post_filter(struct bench *b, const float *q, uint32_t ret[K], size_t *ret_estimated)
+static size_t post_filter(
+    struct bench *b, const struct group *g, const float *q, uint32_t ret[K], size_t *ret_estimated)
 {
     static uint64_t found[POST_EF_MAX];
     *ret_estimated = 0;
@@ -179,12 +182,13 @@ static size_t post_filter(struct bench *b, const float *q, uint32_t ret[K], size
         kindred_report(b->searcher, &report);
         *ret_estimated += report.estimated;
         for (size_t i = 0; i < n && kept < K; i++)
-            if (passes(b, found[i])) ret[kept++] = (uint32_t)found[i];
+            if (passes(g, found[i])) ret[kept++] = (uint32_t)found[i];
         if (kept == K || ef * 2 > POST_EF_MAX) return kept;
     }
 }
 
-static size_t filtered(struct bench *b, const float *q, enum method m, uint32_t ret[K])
+static size_t filtered(
+    struct bench *b, const struct group *g, const float *q, enum method m, uint32_t ret[K])
 {
     static const enum kindred_way ways[METHODS] = { [SCAN_ALL] = KINDRED_SCAN_ALL,
         [SCAN_IDS] = KINDRED_SCAN_IDS,
@@ -195,9 +199,9 @@ static size_t filtered(struct bench *b, const float *q, enum method m, uint32_t 
         .k = K,
         .ef = b->o->ef,
         .exact = m == SCAN,
-        .allow = b->bits,
+        .allow = g->bits,
         .n_bits = b->base.n,
-        .count = b->passing,
+        .count = g->passing,
         .way = ways[m] };
     size_t n = kindred_search(b->index, &query, b->searcher, found);
     for (size_t i = 0; i < n; i++)
@@ -222,22 +226,32 @@ static int64_t now_ns(const struct options *o)
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
-static void ask(struct bench *b, const struct group *g, enum method m, size_t round,
-    const float *least, struct result *r)
+/* Whoever searches with a filter has just made it: it is in a near cache. */
+static void touch(const struct bench *b, const struct group *g)
+{
+    uint64_t sum = 0;
+    for (size_t w = 0; w < b->n_words; w++)
+        sum ^= *(volatile uint64_t *)&g->bits[w];
+    (void)sum;
+}
+
+static void ask(
+    struct bench *b, const struct group *g, enum method m, size_t round, struct result *r)
 {
     for (size_t i = 0; i < g->n; i++) {
         const float *q = b->query.v + g->queries[i] * b->query.dim;
         uint32_t ids[K];
         struct kindred_report report;
         size_t estimated, n;
+        touch(b, g);
         int64_t start = now_ns(b->o);
-        n = m == POST ? post_filter(b, q, ids, &estimated) : filtered(b, q, m, ids);
+        n = m == POST ? post_filter(b, g, q, ids, &estimated) : filtered(b, g, q, m, ids);
         r->seconds[round] += (double)(now_ns(b->o) - start) / 1e9;
         if (round > 0) continue;
         kindred_report(b->searcher, &report);
         count_plan(r, report.plan);
         r->estimated += (double)(m == POST ? estimated : report.estimated);
-        r->recall += truth_recall_from(&b->truth, g->queries[i], least[i], ids, n);
+        r->recall += truth_recall_from(&b->truth, g->queries[i], g->least[i], ids, n);
     }
 }
 
@@ -299,23 +313,19 @@ static void run_cell(struct bench *b, const struct cell *c, enum filter_kind kin
     double share = 0;
     struct result *results = must(mem_zalloc(METHODS, sizeof *results));
     for (size_t i = 0; i < b->n_groups; i++) {
-        const struct group *g = &b->groups[i];
-        float least[GROUP_MAX];
+        struct group *g = &b->groups[i];
         make_filter(b, c, kind, g);
-        if (b->passing < K) {
-            fprintf(stderr, "%s: skipped: %s %s: too few vectors pass\n", b->set->name, c->name,
-                kinds[kind]);
-            mem_free(results);
-            return;
-        }
-        share += 100.0 * (double)b->passing / (double)b->base.n / (double)b->n_groups;
-        truth_least_among(&b->truth, g->queries, g->n, b->ids, b->passing, least);
-        for (size_t round = 0; round < b->o->rounds; round++)
-            for (size_t m = 0; m < n_methods; m++) {
-                enum method turn = (enum method)((m + i + round) % n_methods);
-                ask(b, g, turn, round, least, &results[turn]);
-            }
+        share += 100.0 * (double)g->passing / (double)b->base.n / (double)b->n_groups;
+        if (g->passing >= K) continue;
+        fprintf(stderr, "%s: skipped: %s %s: too few vectors pass\n", b->set->name, c->name,
+            kinds[kind]);
+        mem_free(results);
+        return;
     }
+    for (size_t round = 0; round < b->o->rounds; round++)
+        for (size_t m = 0; m < n_methods; m++)
+            for (size_t i = 0; i < b->n_groups; i++)
+                ask(b, &b->groups[i], (enum method)m, round, &results[m]);
     print(b, c, kind, share, results, n_methods);
     mem_free(results);
 }
@@ -336,7 +346,8 @@ static void run_set(const struct index_set *set, const struct options *o)
     b.index = kindred_of(&b.base, &ko, (unsigned)o->build_threads, o->keep ? path : NULL);
     b.searcher = kindred_searcher_new();
     b.n_words = (b.base.n + 63) / 64;
-    b.bits = must(mem_alloc(b.n_words, sizeof *b.bits));
+    for (size_t i = 0; i < b.n_groups; i++)
+        b.groups[i].bits = must(mem_alloc(b.n_words, sizeof *b.groups[i].bits));
     b.also = must(mem_alloc(b.n_words, sizeof *b.also));
     b.ids = must(mem_alloc(b.base.n, sizeof *b.ids));
     printf("# set=%s n=%zu dim=%zu metric=%s m=%zu efc=%zu ef=%zu queries=%zu groups=%zu "
@@ -356,8 +367,9 @@ static void run_set(const struct index_set *set, const struct options *o)
     truth_close(&b.truth);
     matrix_close(&b.base);
     matrix_close(&b.query);
+    for (size_t i = 0; i < b.n_groups; i++)
+        mem_free(b.groups[i].bits);
     mem_free(b.groups);
-    mem_free(b.bits);
     mem_free(b.also);
     mem_free(b.ids);
 }

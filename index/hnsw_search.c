@@ -11,17 +11,18 @@
  * - Nodes are compared by their codes; what comes of it is scored exactly by the caller.
  * - Results and traversal are two things. Tombstones and nodes that the filter
  *   turns down lead on but are not results, and the walk goes on until there
- *   are ef results nearer than every candidate.
+ *   are ef results nearer than every candidate; with a filter, fewer results,
+ *   but also as many nodes of any kind (`around`).
  * - Two hops, for filters that few pass: a neighbour that is turned down is not compared; its own neighbours
  *   stand in for it, as far as they are allowed. So the walk stays among allowed nodes, though few of a node's links
- *   lead to such. It begins at some allowed nodes from all over (search.c), since around the query there may be none.
+ *   lead to such. It begins at many allowed nodes from all over, since around the query there may be none.
  * - A node found stands for its twins too: nodes with the very same vector that
  *   have no links of their own.
  * - Rows are fetched some steps ahead of being compared, four at a time.
  * - Range search: what lies within a radius is walked through to its end, whatever ef is, and kept beside the ef
  *   nearest, which find the way there.
- * - It gives up when it has computed more estimates than an exact scan would
- *   cost; the caller then scans.
+ * - It gives up when it has computed more estimates than other ways would cost,
+ *   or when it is foreseen that it will (plan.c).
  *
  * Source of the two hops: Patel et al. 2024, "ACORN", its variant without a denser graph.
  */
@@ -29,7 +30,7 @@
 
 #include <math.h>
 
-enum { CACHE_LINE = 64 };
+enum { CACHE_LINE = 64, PROBE = 256, SEED_BATCH = 128 };
 
 static inline bool visit_first(struct index_scratch *s, uint32_t node)
 {
@@ -63,6 +64,12 @@ static inline bool is_allowed(const struct index *ix, const struct layer_search 
     return index__allows(ls->allow, index__meta(ix, node)->id);
 }
 
+/** The mark of a node of which is known only that it is not allowed. */
+static inline uint8_t turned_down(const struct index_scratch *s)
+{
+    return (uint8_t)(s->epoch + 1);
+}
+
 /** Allowed neighbours, and those of neighbours that are not; as gather, layer 0. */
 static size_t gather_two_hops(
     const struct index *ix, const struct layer_search *ls, uint32_t node, struct index_scratch *s)
@@ -78,8 +85,10 @@ static size_t gather_two_hops(
     for (size_t i = 0; i < ix->m0; i++) {
         uint32_t to = atomic_load_explicit(&links[i], memory_order_acquire);
         if (to == NODE_NONE) break;
-        if (!visit_first(s, to)) continue;
-        if (is_allowed(ix, ls, to)) {
+        if (to >= s->visited_cap || s->visited[to] == s->epoch) continue;
+        bool known = s->visited[to] == turned_down(s);
+        s->visited[to] = s->epoch;
+        if (!known && is_allowed(ix, ls, to)) {
             s->batch[n++] = to;
             continue;
         }
@@ -93,10 +102,12 @@ static size_t gather_two_hops(
         for (size_t i = 0; i < ix->m0 && n < LINKS_MAX; i++) {
             uint32_t to = atomic_load_explicit(&further[i], memory_order_acquire);
             if (to == NODE_NONE) break;
-            if (to >= s->visited_cap || s->visited[to] == s->epoch || !is_allowed(ix, ls, to))
+            if (to >= s->visited_cap || s->visited[to] == s->epoch ||
+                s->visited[to] == turned_down(s))
                 continue;
-            s->visited[to] = s->epoch;
-            s->batch[n++] = to;
+            bool allowed = is_allowed(ix, ls, to);
+            s->visited[to] = allowed ? s->epoch : turned_down(s);
+            if (allowed) s->batch[n++] = to;
         }
     }
     return n;
@@ -182,13 +193,33 @@ static void offer(const struct index *ix, const struct layer_search *ls, float d
 /** Can a vector at this estimate still be a result, or lead to one? */
 static inline bool is_of_use(const struct layer_search *ls, const struct index_scratch *s, float d)
 {
-    return s->found.n < ls->ef || d < key_distance(s->found.v[0]) || d <= ls->radius;
+    if (s->found.n < ls->ef || d < key_distance(s->found.v[0]) || d <= ls->radius) return true;
+    return ls->around && (s->around.n < ls->around || d < key_distance(s->around.v[0]));
 }
 
 /** Is the nearest candidate so far away that the walk is at its end? */
 static inline bool is_beyond(const struct layer_search *ls, const struct index_scratch *s, float d)
 {
-    return s->found.n == ls->ef && d > key_distance(s->found.v[0]) && d > ls->radius;
+    if (s->found.n < ls->ef || d <= key_distance(s->found.v[0]) || d <= ls->radius) return false;
+    return !ls->around || (s->around.n == ls->around && d > key_distance(s->around.v[0]));
+}
+
+static inline void note_around(const struct layer_search *ls, uint64_t key, struct index_scratch *s)
+{
+    if (s->around.n < ls->around)
+        key_heap__push_max(&s->around, key);
+    else if (key < s->around.v[0])
+        key_heap__replace_max(&s->around, key);
+}
+
+/** While there are too few results, every node met is among them if it passes: their share tells how far around the
+ * others lie. */
+static bool is_hopeless(
+    const struct layer_search *ls, const struct index_scratch *s, size_t computed)
+{
+    if (ls->max_estimates && computed > ls->max_estimates) return true;
+    if (computed < PROBE || s->found.n == ls->ef) return false;
+    return (double)s->found.n + 0.5 < ls->least_pass * (double)computed;
 }
 
 /** Estimates of the gathered nodes; the promising ones become candidates. */
@@ -200,15 +231,54 @@ static enum err_code visit(
         __builtin_prefetch(links);
         __builtin_prefetch(links + CACHE_LINE);
     }
+    if (ls->around) /* whether they pass will be asked */
+        for (size_t i = 0; i < n; i++)
+            __builtin_prefetch(index__meta(ix, s->batch[i]));
     codes__estimate(ix, ls->metric, ls->query, s->batch, n, s->batch_distance);
     TRY(key_heap__reserve(&s->cands, s->cands.n + n));
     for (size_t i = 0; i < n; i++) {
         float d = s->batch_distance[i];
         if (!is_of_use(ls, s, d)) continue;
-        key_heap__push_min(&s->cands, key_make(d, s->batch[i]));
+        uint64_t key = key_make(d, s->batch[i]);
+        key_heap__push_min(&s->cands, key);
+        if (ls->around) note_around(ls, key, s);
         offer(ix, ls, d, s->batch[i], s);
     }
     return ERR_OK;
+}
+
+static enum err_code visit_ids(const struct index *ix, const struct layer_search *ls, uint64_t *ids,
+    size_t n, struct index_scratch *s)
+{
+    uint32_t nodes[SEED_BATCH];
+    size_t n_new = 0;
+    n = scan__look_up(ix, ids, n, nodes);
+    for (size_t i = 0; i < n; i++)
+        if (index__is_graph_node(ix, nodes[i]) && visit_first(s, nodes[i]))
+            s->batch[n_new++] = nodes[i];
+    s->report.estimated += n_new;
+    return visit(ix, ls, n_new, s);
+}
+
+/** Every so manieth allowed id: the filter's words are counted, and of one that reaches the number its first bits are
+ * taken. */
+static enum err_code begin_at_seeds(
+    const struct index *ix, const struct layer_search *ls, struct index_scratch *s)
+{
+    const struct index_allow *a = ls->allow;
+    uint64_t ids[SEED_BATCH];
+    size_t n = 0, passed = 0;
+    for (size_t w = 0; w < a->n_bits / 64; w++) {
+        uint64_t bits = a->bits[w];
+        for (passed += (size_t)__builtin_popcountll(bits); passed >= ls->seed_every && bits;
+             passed -= ls->seed_every, bits &= bits - 1) {
+            ids[n++] = w * 64 + (uint64_t)__builtin_ctzll(bits);
+            if (n < SEED_BATCH) continue;
+            TRY(visit_ids(ix, ls, ids, n, s));
+            n = 0;
+        }
+    }
+    return visit_ids(ix, ls, ids, n, s);
 }
 
 static enum err_code begin(const struct index *ix, const struct layer_search *ls, uint64_t start,
@@ -217,19 +287,19 @@ static enum err_code begin(const struct index *ix, const struct layer_search *ls
     if (scratch__begin(s, atomic_load_explicit(&ix->n_nodes, memory_order_acquire)) != ERR_OK ||
         key_heap__reserve(&s->found, ls->ef) != ERR_OK ||
         key_heap__reserve(&s->cands, ls->ef) != ERR_OK ||
+        key_heap__reserve(&s->around, ls->around) != ERR_OK ||
         key_heap__reserve(&s->within, ls->n_within) != ERR_OK)
         return err_set(e, ERR_NOMEM, "out of memory for a search");
     s->found.n = 0;
+    s->around.n = 0;
     s->within.n = 0;
     s->cands.n = 0;
     (void)visit_first(s, key_node(start));
     key_heap__push_min(&s->cands, start);
+    if (ls->around) note_around(ls, start, s);
     offer(ix, ls, key_distance(start), key_node(start), s);
-    size_t n = 0;
-    for (size_t i = 0; i < ls->n_seeds; i++)
-        if (visit_first(s, ls->seeds[i])) s->batch[n++] = ls->seeds[i];
-    if (visit(ix, ls, n, s) != ERR_OK) return err_set(e, ERR_NOMEM, "out of memory for a search");
-    s->report.estimated += n;
+    if (ls->seed_every && begin_at_seeds(ix, ls, s) != ERR_OK)
+        return err_set(e, ERR_NOMEM, "out of memory for a search");
     return ERR_OK;
 }
 
@@ -246,13 +316,13 @@ enum err_code hnsw__search_layer(const struct index *ix, const struct layer_sear
         if (visit(ix, ls, n, s) != ERR_OK)
             return err_set(e, ERR_NOMEM, "out of memory for a search");
         computed += n;
-        if (ls->max_estimates && computed > ls->max_estimates) return ERR_LIMIT;
+        s->report.estimated += n;
+        if (is_hopeless(ls, s, computed)) return ERR_LIMIT;
         if (ls->deadline_ns && computed >= look_at_clock) {
             if (time_mono_ns() > ls->deadline_ns)
                 return err_set(e, ERR_TIMEOUT, "the search did not finish in time");
             look_at_clock = computed + DEADLINE_STRIDE;
         }
     }
-    s->report.estimated += computed;
     return ERR_OK;
 }

@@ -47,7 +47,6 @@ enum {
     DIM_BY_VALUE = 32, /* fewer dimensions: codes are too coarse to walk by */
     NODE_LOCKS = 512,  /* stripes; a power of two */
     LINKS_MAX = 2 * INDEX_M_MAX,
-    SEEDS_MAX = 64,        /* of a walk among allowed nodes */
     POOL_MAX = 1024,       /* candidates for one list */
     DEADLINE_STRIDE = 256, /* vectors between two looks at the clock */
     HUGE_PAGE = 2 << 20,
@@ -514,12 +513,13 @@ enum { SCAN_LANES = 8 };
 struct index_scratch {
     struct index_scratch
         *more[SCAN_LANES - 1]; /* the other lanes of a batch; NULL until one is asked */
-    uint8_t *visited;          /* == epoch: seen by the running traversal */
+    uint8_t *visited;          /* == epoch: seen by the running traversal; epoch + 1: not allowed */
     size_t visited_cap;
-    uint8_t epoch;
-    uint32_t absent; /* walks go as if this node were not there (measure.c); NODE_NONE */
+    uint8_t epoch;          /* even */
+    uint32_t absent;        /* walks go as if this node were not there (measure.c); NODE_NONE */
     struct key_heap cands;  /* smallest on top: to be expanded */
     struct key_heap found;  /* largest on top: best so far */
+    struct key_heap around; /* largest on top: nearest of all, results or not */
     struct key_heap within; /* largest on top: more of them, within the radius */
     struct top top;
     struct prepared query;
@@ -527,7 +527,6 @@ struct index_scratch {
     size_t query_cap; /* bytes */
     struct index_report report;
     enum index_forced forced;
-    uint32_t seeds[SEEDS_MAX];
     uint32_t batch[POOL_MAX + 1]; /* the nodes at hand, and their distances */
     float batch_distance[POOL_MAX + 1];
     uint64_t pool[POOL_MAX + 1];
@@ -544,16 +543,19 @@ struct layer_search {
     const struct prepared *query;
     enum metric_kind metric; /* of the estimates: L2 or DOT */
     unsigned layer;
-    size_t ef;
+    size_t ef; /* results that are kept */
+    size_t
+        around; /* not 0: the walk goes as far as so many nodes lie, results or not, if that is further than ef
+                      results lie */
     bool live_only;                  /* results are live (and allowed) nodes and their twins */
     bool two_hop;                    /* only allowed nodes are compared */
     const struct index_allow *allow; /* NULL: all */
-    const uint32_t *seeds;           /* [n_seeds] graph nodes to begin at beside the entry */
-    size_t n_seeds;
+    size_t seed_every;    /* the nodes of every so manieth allowed id are begun at, too; 0: none */
     float radius;         /* range search: estimates up to it are results and lead on, beyond ef; */
     size_t n_within;      /* as many are kept; 0 and a radius of -INFINITY: no range search */
     int64_t deadline_ns;  /* 0: none */
     size_t max_estimates; /* give up beyond; 0: never */
+    double least_pass;    /* give up where a smaller share of the nodes met are results; 0: never */
 };
 /** Greedy walk from the entry point down to the layer above ls->layer: the nearest node's key. */
 uint64_t hnsw__descend(
@@ -609,6 +611,8 @@ MUST_USE enum err_code scan__all(
 /** The live (and allowed) nodes of the tail from v on. */
 MUST_USE enum err_code scan__tail(const struct index *ix, const struct index_query *q,
     struct tail_view v, struct index_scratch *s, struct err *e);
+/** The nodes of n ids; ids that are not there are dropped from both. Returns how many are left. */
+size_t scan__look_up(const struct index *ix, uint64_t *ids, size_t n, uint32_t *ret_nodes);
 /** The nodes of the allowed ids. */
 MUST_USE enum err_code scan__allowed(
     const struct index *ix, const struct index_query *q, struct index_scratch *s, struct err *e);
@@ -630,11 +634,16 @@ enum { REPLACED_SLACK = 16 }; /* room beside k for ids that are seen twice while
 /* ---- plan.c ---- */
 struct plan {
     enum index_plan kind;
-    bool by_id; /* a scan looks up the allowed ids, rather than go through all nodes */
-    size_t ef;
-    size_t max_estimates; /* a walk that goes beyond becomes a scan; 0: none does */
+    bool by_id;  /* a scan looks up the allowed ids, rather than go through all nodes */
+    size_t ef;   /* as asked for */
+    size_t keep; /* of a walk: layer_search.ef, and fields of the same names */
+    size_t around, seed_every, max_estimates;
+    double least_pass;
 };
 struct plan plan__make(
     const struct index *ix, const struct index_query *q, enum index_forced forced);
+/** The way to go after p gave up or found too little; a scan at last. */
+struct plan plan__instead(
+    const struct index *ix, const struct index_query *q, const struct plan *p);
 /** The most hits that there can be. */
 size_t plan__possible_hits(const struct index *ix, const struct index_query *q);

@@ -114,24 +114,43 @@ static enum err_code scan_tail(struct scan *c, struct tail_view v, struct err *e
     return flush(c, e);
 }
 
+/** As add, of n nodes, fetched ahead. */
+static enum err_code add_many(
+    struct scan *c, const uint32_t *nodes, const uint64_t *ids, size_t n, struct err *e)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (i + AHEAD < n) codes__prefetch(c->ix, nodes[i + AHEAD]);
+        TRY(add(c, nodes[i], ids[i], e));
+    }
+    return ERR_OK;
+}
+
 static enum err_code scan_all(struct scan *c, struct err *e)
 {
     const struct index *ix = c->ix;
     struct tail_view later = tail__view_end(&ix->tail);
-    uint32_t n = atomic_load_explicit(&ix->n_nodes, memory_order_acquire);
-    for (uint32_t node = 0; node < n; node++) {
+    uint32_t end = atomic_load_explicit(&ix->n_nodes, memory_order_acquire);
+    uint32_t nodes[ID_BATCH];
+    uint64_t ids[ID_BATCH];
+    size_t n = 0;
+    for (uint32_t node = 0; node < end; node++) {
         char *block = index__block(ix, node);
         if (!block) break; /* given back: nothing lives beyond */
         const struct node_meta *m = block__meta(ix, block, node);
         unsigned state = atomic_load(block__state_at(ix, block, node));
-        if (is_wanted(c, state, m)) TRY(add(c, node, m->id, e));
+        if (!is_wanted(c, state, m)) continue;
+        nodes[n] = node;
+        ids[n++] = m->id;
+        if (n < ID_BATCH) continue;
+        TRY(add_many(c, nodes, ids, n, e));
+        n = 0;
     }
+    TRY(add_many(c, nodes, ids, n, e));
     TRY(flush(c, e));
     return scan_tail(c, later, e);
 }
 
-/** The nodes of n ids; ids that are not there are dropped. Returns how many are left. */
-static size_t look_up(const struct index *ix, uint64_t *ids, size_t n, uint32_t *ret_nodes)
+size_t scan__look_up(const struct index *ix, uint64_t *ids, size_t n, uint32_t *ret_nodes)
 {
     struct rwlock *lock = (struct rwlock *)&ix->ids_lock; /* a lock is not part of the value */
     size_t found = 0;
@@ -150,12 +169,8 @@ static size_t look_up(const struct index *ix, uint64_t *ids, size_t n, uint32_t 
 static enum err_code scan_ids(struct scan *c, uint64_t *ids, size_t n, struct err *e)
 {
     uint32_t nodes[ID_BATCH];
-    n = look_up(c->ix, ids, n, nodes);
-    for (size_t i = 0; i < n; i++) {
-        if (i + AHEAD < n) codes__prefetch(c->ix, nodes[i + AHEAD]);
-        TRY(add(c, nodes[i], ids[i], e));
-    }
-    return ERR_OK;
+    n = scan__look_up(c->ix, ids, n, nodes);
+    return add_many(c, nodes, ids, n, e);
 }
 
 static enum err_code scan_allowed(struct scan *c, struct err *e)

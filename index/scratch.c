@@ -1,8 +1,8 @@
 /* The scratch of one thread: visited marks, two heaps of keys, the best hits.
  *
- * A mark is one byte that equals the running epoch, so starting a traversal
- * costs nothing and the marks of 100,000 nodes stay in a level-2 cache; every
- * 255 traversals the array is cleared. One scratch serves any number of
+ * A mark is one byte that equals the running epoch, or the number behind it, so
+ * starting a traversal costs nothing and the marks of 100,000 nodes stay in a
+ * level-2 cache; every 127 traversals the array is cleared. One scratch serves any number of
  * indexes in turn, since each traversal has its own epoch.
  */
 #include "index/index_internal.h"
@@ -11,6 +11,8 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
+
+enum { EPOCH_LAST = 254 };
 
 struct index_scratch *index_scratch_new(void)
 {
@@ -27,6 +29,7 @@ void index_scratch_free(struct index_scratch *s)
     mem_free(s->visited);
     mem_free(s->cands.v);
     mem_free(s->found.v);
+    mem_free(s->around.v);
     mem_free(s->within.v);
     mem_free(s->top.v);
     mem_free(s->query_room);
@@ -44,10 +47,11 @@ enum err_code scratch__begin(struct index_scratch *s, size_t n)
         s->visited_cap = cap;
         s->epoch = 0;
     }
-    if (++s->epoch == 0) {
+    if (s->epoch == EPOCH_LAST) {
         memset(s->visited, 0, s->visited_cap);
-        s->epoch = 1;
+        s->epoch = 0;
     }
+    s->epoch = (uint8_t)(s->epoch + 2);
     if (s->absent < s->visited_cap) s->visited[s->absent] = s->epoch;
     return ERR_OK;
 }

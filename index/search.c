@@ -88,38 +88,6 @@ static void set_radius(const struct index *ix, const struct index_query *q,
     ls->n_within = q->k;
 }
 
-/** The first set bit from `at` on, below `end`; end: there is none. */
-static size_t next_bit(const uint64_t *bits, size_t at, size_t end)
-{
-    while (at < end) {
-        uint64_t rest = bits[at / 64] >> at % 64;
-        if (rest) {
-            at += (size_t)__builtin_ctzll(rest);
-            return at < end ? at : end;
-        }
-        at = at / 64 * 64 + 64;
-    }
-    return end;
-}
-
-/** Allowed nodes of the graph, their ids spread evenly over those that there can be. */
-static size_t take_seeds(
-    const struct index *ix, const struct index_allow *a, uint32_t ret_seeds[SEEDS_MAX])
-{
-    struct rwlock *lock = (struct rwlock *)&ix->ids_lock; /* a lock is not part of the value */
-    size_t n = 0, step = a->n_bits / SEEDS_MAX + 1;
-    rwlock_rdlock(lock);
-    for (size_t from = 0; from < a->n_bits; from += step) {
-        size_t end = from + step < a->n_bits ? from + step : a->n_bits;
-        size_t id = next_bit(a->bits, from, end);
-        if (id < end && u64_map_get(&ix->ids, id, &ret_seeds[n]) &&
-            index__is_graph_node(ix, ret_seeds[n]))
-            n++;
-    }
-    rwlock_unlock(lock);
-    return n;
-}
-
 /** Steps 1 to 3. LIMIT: the walk gave up. */
 static enum err_code walk_and_scan_tail(const struct index *ix, const struct index_query *q,
     const struct plan *plan, struct index_scratch *s, struct err *e)
@@ -129,15 +97,16 @@ static enum err_code walk_and_scan_tail(const struct index *ix, const struct ind
     if (entry != ENTRY_NONE) {
         struct layer_search ls = { .query = &s->query,
             .metric = ix->o.metric == INDEX_DOT ? INDEX_DOT : INDEX_L2,
-            .ef = plan->ef,
+            .ef = plan->keep,
+            .around = plan->around,
             .live_only = true,
             .two_hop = plan->kind == INDEX_PLAN_TWO_HOP,
             .allow = q->allow,
-            .seeds = s->seeds,
+            .seed_every = plan->seed_every,
             .deadline_ns = q->deadline_ns,
-            .max_estimates = plan->max_estimates };
+            .max_estimates = plan->max_estimates,
+            .least_pass = plan->least_pass };
         set_radius(ix, q, &s->query, &ls);
-        if (ls.two_hop) ls.n_seeds = take_seeds(ix, q->allow, s->seeds);
         TRY(hnsw__search_layer(ix, &ls, hnsw__descend(ix, &ls, entry, s), s, e));
         score_found(ix, q, s);
     }
@@ -170,11 +139,12 @@ static enum err_code answer(
     const struct index *ix, const struct index_query *q, struct index_scratch *s, struct err *e)
 {
     struct plan plan = plan__make(ix, q, s->forced);
-    bool exact = plan.kind == INDEX_PLAN_SCAN;
-    s->report = (struct index_report){ .plan = plan.kind, .ef = exact ? 0 : plan.ef };
-    for (size_t room = q->k + REPLACED_SLACK;; room *= 2) {
+    s->report = (struct index_report){ .plan = plan.kind };
+    for (size_t room = q->k + REPLACED_SLACK;;) {
+        bool exact = plan.kind == INDEX_PLAN_SCAN;
         if (top__begin(&s->top, room) != ERR_OK)
             return err_set(e, ERR_NOMEM, "out of memory for a search");
+        if (!exact) s->report.ef = plan.ef;
         enum err_code code =
             exact ? scan(ix, q, &plan, s, e) : walk_and_scan_tail(ix, q, &plan, s, e);
         if (code != ERR_OK && code != ERR_LIMIT) return code;
@@ -182,8 +152,9 @@ static enum err_code answer(
         bool full = s->top.n == room;
         top__finish(ix, &s->top);
         if (code == ERR_OK && is_enough(ix, q, &s->top, full, exact)) return ERR_OK;
-        if (!exact) s->report.plan = INDEX_PLAN_FALLBACK;
-        exact = true;
+        if (full) room *= 2;
+        plan = plan__instead(ix, q, &plan);
+        s->report.plan = plan.kind == INDEX_PLAN_SCAN ? INDEX_PLAN_FALLBACK : plan.kind;
     }
 }
 
