@@ -42,8 +42,8 @@ static size_t slot_of(const struct oracle *x, uint64_t id)
 {
     for (size_t i = 0; i < 3 && i < x->n_slots; i++)
         if (oracle_id(i) == id) return i;
-    ck_assert_msg(id % 3 == 0 && id / 3 < x->n_slots, "an id that was never put: %llu",
-        (unsigned long long)id);
+    if (id % 3 != 0 || id / 3 >= x->n_slots)
+        ck_abort_msg("an id that was never put: %llu", (unsigned long long)id);
     return (size_t)(id / 3);
 }
 
@@ -71,19 +71,26 @@ double oracle_tolerance(const struct index_options *o)
     return o->dim < 128 ? 8e-4 : 3e-4;             /* the fewer, the less errors cancel out */
 }
 
+struct oracle_sums oracle_sums(const float *a, const float *b, size_t n)
+{
+    double ab[2] = { 0 }, aa[2] = { 0 }, bb[2] = { 0 }, l2[2] = { 0 };
+    for (size_t d = 0; d < n; d++) {
+        double x = a[d], y = b[d];
+        ab[d % 2] += x * y;
+        aa[d % 2] += x * x;
+        bb[d % 2] += y * y;
+        l2[d % 2] += (x - y) * (x - y);
+    }
+    return (struct oracle_sums){ ab[0] + ab[1], aa[0] + aa[1], bb[0] + bb[1], l2[0] + l2[1] };
+}
+
 static double score_of(const struct oracle *x, size_t slot, const float *q, double *ret_tolerance)
 {
-    const float *v = x->v + slot * x->o.dim;
-    double dot = 0, vv = 0, qq = 0, l2 = 0;
-    for (size_t d = 0; d < x->o.dim; d++) {
-        double a = v[d], b = q[d];
-        dot += a * b;
-        vv += a * a;
-        qq += b * b;
-        l2 += (a - b) * (a - b);
-    }
-    *ret_tolerance = oracle_tolerance(&x->o) * (x->o.metric == INDEX_COSINE ? 1 : vv + qq);
-    return x->o.metric == INDEX_COSINE ? dot / sqrt(vv * qq) : x->o.metric == INDEX_DOT ? dot : -l2;
+    struct oracle_sums s = oracle_sums(x->v + slot * x->o.dim, q, x->o.dim);
+    *ret_tolerance = oracle_tolerance(&x->o) * (x->o.metric == INDEX_COSINE ? 1 : s.aa + s.bb);
+    return x->o.metric == INDEX_COSINE ? s.ab / sqrt(s.aa * s.bb)
+        : x->o.metric == INDEX_DOT     ? s.ab
+                                       : -s.l2;
 }
 
 double oracle_score(const struct oracle *x, size_t slot, const float *q)
@@ -121,21 +128,32 @@ static size_t best_scores(
     return n;
 }
 
+/* libcheck's assertions leave a mark each time, which is dear in loops over hits. */
+#define MUST(what, ...)                                                                            \
+    do {                                                                                           \
+        if (!(what)) ck_abort_msg(__VA_ARGS__);                                                    \
+    } while (0)
+
 /** Each hit by itself and next to the one before. */
 static void check_hits(const struct oracle *x, const struct index_query *q,
     const struct index_hit *hits, size_t n, double tolerance)
 {
     bool *seen = mem_zalloc(x->n_slots, sizeof *seen);
+    ck_assert_ptr_nonnull(seen);
     for (size_t i = 0; i < n; i++) {
         size_t slot = slot_of(x, hits[i].id);
-        ck_assert_msg(passes(x, q, slot), "slot %zu is deleted or not allowed", slot);
-        ck_assert_msg(!seen[slot], "slot %zu came twice", slot);
+        double score = (double)hits[i].score, want = oracle_score(x, slot, q->vector);
+        MUST(passes(x, q, slot), "slot %zu is deleted or not allowed", slot);
+        MUST(!seen[slot], "slot %zu came twice", slot);
         seen[slot] = true;
-        ck_assert_double_eq_tol((double)hits[i].score, oracle_score(x, slot, q->vector), tolerance);
-        if (q->has_min_score) ck_assert(hits[i].score >= q->min_score);
+        MUST(fabs(score - want) <= tolerance, "slot %zu: score %.9g for %.9g, tolerance %g", slot,
+            score, want, tolerance);
+        MUST(!q->has_min_score || hits[i].score >= q->min_score, "slot %zu is beyond the bound",
+            slot);
         if (i == 0) continue;
-        ck_assert(hits[i - 1].score >= hits[i].score);
-        if (hits[i - 1].score <= hits[i].score) ck_assert(hits[i - 1].id < hits[i].id);
+        MUST(hits[i - 1].score >= hits[i].score, "hit %zu is better than the one before", i);
+        MUST(hits[i - 1].score > hits[i].score || hits[i - 1].id < hits[i].id,
+            "hit %zu: equals do not stand by id", i);
     }
     mem_free(seen);
 }
@@ -164,7 +182,8 @@ double oracle_judge(const struct oracle *x, const struct index_query *q,
     if (exact || !q->has_min_score)
         ck_assert_msg(n >= least, "%zu hits where there are %zu", n, least);
     for (size_t i = 0; i < n && i < most; i++) {
-        if (exact) ck_assert_double_eq_tol((double)hits[i].score, scores[i], tolerance);
+        MUST(!exact || fabs((double)hits[i].score - scores[i]) <= tolerance,
+            "hit %zu: score %.9g, the best are %.9g", i, (double)hits[i].score, scores[i]);
         right += i < least && (double)hits[i].score >= scores[least - 1] - tolerance;
     }
     mem_free(scores);
@@ -213,7 +232,8 @@ static void check_stored(const struct oracle *x, const struct index *ix, size_t 
 
 void oracle_get(const struct oracle *x, const struct index *ix, size_t slot)
 {
-    ck_assert_int_eq(index_contains(ix, oracle_id(slot)), x->live[slot]);
+    MUST(index_contains(ix, oracle_id(slot)) == x->live[slot], "slot %zu: live %d", slot,
+        x->live[slot]);
     if (x->live[slot]) check_stored(x, ix, slot);
 }
 
@@ -226,11 +246,29 @@ void oracle_compare(const struct oracle *x, const struct index *ix)
         oracle_get(x, ix, slot);
 }
 
+double random_normal(struct rng *r)
+{
+    uint64_t u = rng_u64(r);
+    double sum = (double)((u & 0xffff) + (u >> 16 & 0xffff) + (u >> 32 & 0xffff) + (u >> 48));
+    return (sum / 65536 - 2) * 1.7320508;
+}
+
+enum { CENTRES = 12 };
+static float centres[CENTRES][INDEX_DIM_MAX];
+
+/** Before main: tests draw vectors in many threads. */
+__attribute__((constructor)) static void fill_centres(void)
+{
+    for (size_t c = 0; c < CENTRES; c++)
+        for (size_t d = 0; d < INDEX_DIM_MAX; d++)
+            centres[c][d] = (float)sin((double)(c * 37 + d * (c + 1)));
+}
+
 void random_vector(struct rng *r, float *v, size_t dim)
 {
-    uint64_t centre = rng_below(r, 12);
+    const float *centre = centres[rng_below(r, CENTRES)];
     for (size_t d = 0; d < dim; d++)
-        v[d] = (float)(rng_normal(r) * 0.6 + sin((double)(centre * 37 + d * (centre + 1))));
+        v[d] = (float)(random_normal(r) * 0.6) + centre[d];
 }
 
 struct index_options small_options(size_t dim, enum metric_kind metric)

@@ -50,7 +50,14 @@ void oracle_get(const struct oracle *x, const struct index *ix, size_t slot);
 /** Every slot: is it there exactly if it should be, with the vector that was put? Counts too. */
 void oracle_compare(const struct oracle *x, const struct index *ix);
 
-/** Normal around one of a few centres: enough structure for a graph to matter. */
+/** Nearly normal (a sum of four): rng_normal takes more time than all that is tested with it. */
+double random_normal(struct rng *r);
+/** Sums in double precision over n values: a·b, a·a, b·b, |a-b|^2. */
+struct oracle_sums {
+    double ab, aa, bb, l2;
+};
+struct oracle_sums oracle_sums(const float *a, const float *b, size_t n);
+/** Normal around one of a few centres: enough structure for a graph to matter. dim up to INDEX_DIM_MAX */
 void random_vector(struct rng *r, float *v, size_t dim);
 struct index_options small_options(size_t dim, enum metric_kind metric);
 struct index *open_index(const struct index_options *o);

@@ -34,9 +34,9 @@ static struct index_options options_of(size_t dim, int kind)
 /** Normal values, all moved by `common` along one direction, of lengths that differ by a factor of e^spread. */
 static void draw(struct bench *b, float *ret, double common, double spread)
 {
-    double length = exp(spread * rng_normal(&b->r));
+    double length = exp(spread * random_normal(&b->r));
     for (size_t d = 0; d < b->dim; d++)
-        ret[d] = (float)(length * (rng_normal(&b->r) + common * (d % 3 == 0)));
+        ret[d] = (float)(length * (random_normal(&b->r) + common * (d % 3 == 0)));
 }
 
 static struct bench bench_open(
@@ -80,18 +80,12 @@ static const struct prepared *prepare(struct bench *b)
 
 static double dot(const float *a, const float *b, size_t n)
 {
-    double sum = 0;
-    for (size_t d = 0; d < n; d++)
-        sum += (double)a[d] * (double)b[d];
-    return sum;
+    return oracle_sums(a, b, n).ab;
 }
 
 static double l2sq(const float *a, const float *b, size_t n)
 {
-    double sum = 0;
-    for (size_t d = 0; d < n; d++)
-        sum += ((double)a[d] - (double)b[d]) * ((double)a[d] - (double)b[d]);
-    return sum;
+    return oracle_sums(a, b, n).l2;
 }
 
 static enum metric_kind walked_by(const struct index *ix)
@@ -114,12 +108,11 @@ static float scale_of(const struct bench *b, uint32_t node)
 /** The true distance of the query from a stored vector, and what an error of it is measured by. */
 static double truth(const struct bench *b, size_t i, double *ret_unit)
 {
-    const float *v = b->v + i * b->dim;
-    double vv = dot(v, v, b->dim), qq = dot(b->query, b->query, b->dim);
-    *ret_unit = b->ix->o.metric == INDEX_COSINE ? 1 : vv + qq;
-    if (b->ix->o.metric == INDEX_L2) return l2sq(v, b->query, b->dim);
-    double product = dot(v, b->query, b->dim);
-    return b->ix->o.metric == INDEX_DOT ? -product : -product / sqrt(vv * qq);
+    struct oracle_sums s = oracle_sums(b->v + i * b->dim, b->query, b->dim);
+    *ret_unit = b->ix->o.metric == INDEX_COSINE ? 1 : s.aa + s.bb;
+    return b->ix->o.metric == INDEX_L2 ? s.l2
+        : b->ix->o.metric == INDEX_DOT ? -s.ab
+                                       : -s.ab / sqrt(s.aa * s.bb);
 }
 
 /* ---- rotation ---- */
@@ -273,7 +266,7 @@ START_TEST(bounds_hold)
                 memcpy(b.query, b.v + t * b.dim, b.dim * sizeof *b.query);
                 check_bounds(&b, "a stored vector");
                 for (size_t d = 0; d < b.dim; d++)
-                    b.query[d] *= (float)(1 + 1e-4 * rng_normal(&b.r));
+                    b.query[d] *= (float)(1 + 1e-4 * random_normal(&b.r));
                 check_bounds(&b, "near a stored vector");
                 for (size_t d = 0; d < b.dim; d++)
                     b.query[d] = -b.query[d];
@@ -294,7 +287,7 @@ START_TEST(bounds_hold_nearby)
         for (int t = 0; t < 4; t++) {
             double far = t ? pow(10, -5 + 4 * rng_unit(&b.r)) : 0;
             for (size_t d = 0; d < b.dim; d++)
-                b.query[d] = (float)((double)b.v[i * b.dim + d] + far * rng_normal(&b.r));
+                b.query[d] = (float)((double)b.v[i * b.dim + d] + far * random_normal(&b.r));
             const struct prepared *p = prepare(&b);
             float distance = codes__distance(b.ix, p, i), e = estimate(&b, i);
             float bound = codes__estimate_bound(b.ix, p, distance, scale_of(&b, i));
@@ -481,7 +474,8 @@ START_TEST(between_stored_vectors)
     for (size_t i = n; i < 36; i++) { /* 1 % to 1e-6 away from one that is there */
         double far = pow(10, -2 - 4 * (double)(i - n) / 24);
         for (size_t d = 0; d < b.dim; d++)
-            b.v[i * b.dim + d] = (float)((double)b.v[i % n * b.dim + d] + far * rng_normal(&b.r));
+            b.v[i * b.dim + d] =
+                (float)((double)b.v[i % n * b.dim + d] + far * random_normal(&b.r));
         ck_assert_ok(index_put(b.ix, i, b.v + i * b.dim, NULL));
     }
     for (uint32_t i = 0; i < 36; i++)

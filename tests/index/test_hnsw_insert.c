@@ -164,7 +164,7 @@ START_TEST(near_equal_vectors)
         float v[16];
         rng_init(&centre, slot % 20);
         for (size_t d = 0; d < 16; d++)
-            v[d] = (float)(rng_normal(&centre) + 1e-4 * rng_normal(&r));
+            v[d] = (float)(random_normal(&centre) + 1e-4 * random_normal(&r));
         oracle_put(&x, ix, slot, v);
     }
     link_all(ix, s);
@@ -195,7 +195,7 @@ START_TEST(one_in_the_middle)
     ck_assert_ptr_nonnull(v);
     for (size_t i = 0; i < N; i++) {
         for (size_t d = 0; i > 0 && d < o.dim; d++)
-            v[i * o.dim + d] = (float)rng_normal(&r);
+            v[i * o.dim + d] = (float)random_normal(&r);
         ck_assert_ok(index_put(ix, i, v + i * o.dim, NULL));
     }
     link_all(ix, s);
@@ -233,7 +233,7 @@ START_TEST(tombstones_turn_nothing_down)
             memcpy(v, x.v + slot * 8, sizeof v);
             if (round == 0) random_vector(&r, v, 8);
             for (size_t d = 0; d < 8; d++)
-                v[d] += (float)(1e-3 * rng_normal(&r));
+                v[d] += (float)(1e-3 * random_normal(&r));
             oracle_put(&x, ix, slot, v);
         }
         link_all(ix, s);

@@ -20,9 +20,9 @@ static void new_vector(float *v)
 {
     double hidden[10];
     for (size_t h = 0; h < 10; h++)
-        hidden[h] = rng_normal(&rng);
+        hidden[h] = random_normal(&rng);
     for (size_t d = 0; d < DIM; d++) {
-        double sum = 0.1 * rng_normal(&rng);
+        double sum = 0.1 * random_normal(&rng);
         for (size_t h = 0; h < 10; h++)
             sum += hidden[h] * sin((double)(d * 7 + h * 31 + d * h));
         v[d] = (float)sum;

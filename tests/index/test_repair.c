@@ -373,7 +373,7 @@ START_TEST(lonely_entry_point)
     struct world w = open_world(&o, 2000);
     for (size_t i = 0; i < 2000; i++) {
         for (size_t d = 0; d < 8; d++)
-            w.v[d] = (float)(rng_normal(&w.r) + (i < 1000 ? 0 : 1000));
+            w.v[d] = (float)(random_normal(&w.r) + (i < 1000 ? 0 : 1000));
         oracle_put(&w.x, w.ix, i, w.v);
         if (i == 999 || i == 1999) link_all(w.ix, w.s);
     }
@@ -389,7 +389,7 @@ START_TEST(lonely_entry_point)
     as_good_as_fresh(&w, "one island left");
     for (size_t i = 0; i < 500; i++) { /* and what comes now is found too */
         for (size_t d = 0; d < 8; d++)
-            w.v[d] = (float)(rng_normal(&w.r) + 2000);
+            w.v[d] = (float)(random_normal(&w.r) + 2000);
         oracle_put(&w.x, w.ix, low ? i + 1000 : i, w.v);
     }
     maintain_all(w.ix, w.s, false);

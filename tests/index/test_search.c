@@ -6,8 +6,11 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
+#include "index/force.h"
+#include "index/snapshot.h"
 #include "tests/index/oracle.h"
 #include "tests/support/test.h"
+#include "tests/support/tmpdir.h"
 
 struct world {
     struct oracle x;
@@ -48,6 +51,12 @@ static double ask(struct world *w, struct index_query q, size_t times, bool exac
         recall += oracle_check(&w->x, w->ix, &q, w->s, exact);
     }
     return recall / (double)times;
+}
+
+static int ascending(const void *pa, const void *pb)
+{
+    double a = *(const double *)pa, b = *(const double *)pb;
+    return (a > b) - (a < b);
 }
 
 static const enum metric_kind metrics[] = { INDEX_COSINE, INDEX_DOT, INDEX_L2 };
@@ -226,6 +235,158 @@ START_TEST(min_score)
 }
 END_TEST
 
+/* ---- range search ---- */
+/** The bound above which so many of all have their score. */
+static float bound_of(const struct world *w, size_t n)
+{
+    double *scores = mem_alloc(w->x.n_slots, sizeof *scores);
+    ck_assert_ptr_nonnull(scores);
+    for (size_t slot = 0; slot < w->x.n_slots; slot++)
+        scores[slot] = oracle_score(&w->x, slot, w->v);
+    qsort(scores, w->x.n_slots, sizeof *scores, ascending);
+    double bound = (scores[w->x.n_slots - n] + scores[w->x.n_slots - n - 1]) / 2;
+    mem_free(scores);
+    return (float)bound;
+}
+
+/** All within a bound, by a walk: nearly what a scan finds, and as much work as there is within. */
+START_TEST(range_search)
+{
+    enum { N = 4000, TIMES = 4 };
+    static const size_t within[] = { 3, 20, 200, 1000, 3000 };
+    struct world w;
+    struct index_options o = small_options(24, metrics[_i % 3]);
+    o.bits = _i < 3 ? 24 : 12;
+    o.ef_construction = 100;
+    open_world(&w, &o, N);
+    link_all(w.ix, w.s);
+    for (size_t i = 0; i < 5; i++) {
+        double recall = 0;
+        size_t estimated = 0;
+        for (int t = 0; t < TIMES; t++) {
+            struct index_report report;
+            random_vector(&w.r, w.v, 24);
+            struct index_query q = { .vector = w.v, .k = INDEX_K_MAX, .has_min_score = true };
+            q.min_score = bound_of(&w, within[i]);
+            index_force(w.s, INDEX_FORCE_WALK);
+            recall += oracle_ask(&w.x, w.ix, &q, w.s, false, &report) / TIMES;
+            index_force(w.s, INDEX_FORCE_NONE);
+            estimated += report.estimated;
+            oracle_check(&w.x, w.ix, &q, w.s, false); /* whichever way it goes */
+            q.exact = true;
+            oracle_check(&w.x, w.ix, &q, w.s, true);
+        }
+        ck_assert_msg(recall >= 0.95, "metric %d, %zu within: recall %.3f", _i, within[i], recall);
+        if (within[i] <= 20)
+            ck_assert_msg(estimated < TIMES * N / 3, "metric %d, %zu within: %zu of %d compared",
+                _i, within[i], estimated / TIMES, N);
+    }
+    close_world(&w);
+}
+END_TEST
+
+/** Fewer asked for than there are within: the best of them. More than there are: all, and nothing else. */
+START_TEST(range_search_edges)
+{
+    struct world w;
+    struct index_options o = small_options(16, metrics[_i]);
+    open_world(&w, &o, 2000);
+    link_all(w.ix, w.s);
+    for (size_t i = 0; i < 20; i++)
+        oracle_delete(&w.x, w.ix, i * 7);
+    for (int t = 0; t < 4; t++) {
+        random_vector(&w.r, w.v, 16);
+        float bound = bound_of(&w, 500);
+        static const size_t ks[] = { 1, 10, 100, 499, 501, 2000, INDEX_K_MAX };
+        for (size_t i = 0; i < 7; i++) {
+            struct index_query q = {
+                .vector = w.v, .k = ks[i], .ef = 50, .has_min_score = true, .min_score = bound
+            };
+            double recall = oracle_check(&w.x, w.ix, &q, w.s, false);
+            ck_assert_msg(recall >= 0.8, "k %zu: recall %.3f", ks[i], recall);
+        }
+        static const float bounds[] = { INFINITY, 1e30f, -1e30f, -INFINITY };
+        for (size_t i = 0; i < 4; i++) {
+            struct index_query q = {
+                .vector = w.v, .k = 2000, .has_min_score = true, .min_score = bounds[i]
+            };
+            oracle_check(&w.x, w.ix, &q, w.s, false);
+            index_force(w.s, INDEX_FORCE_WALK);
+            double recall = oracle_check(&w.x, w.ix, &q, w.s, false);
+            index_force(w.s, INDEX_FORCE_NONE);
+            if (i >= 2) ck_assert(recall >= 0.95);
+        }
+    }
+    close_world(&w);
+}
+END_TEST
+
+/* ---- through a life ---- */
+static void recall_is(struct world *w, const char *when)
+{
+    index_force(w->s, INDEX_FORCE_WALK);
+    double recall = ask(w, (struct index_query){ .k = 10, .ef = 64 }, 25, false);
+    index_force(w->s, INDEX_FORCE_NONE);
+    ck_assert_msg(recall >= 0.95, "metric %d, bits %u, %s: recall %.3f", (int)w->x.o.metric,
+        w->x.o.bits, when, recall);
+}
+
+static void reload(struct world *w, const char *path, bool map)
+{
+    const struct snapshot_mark mark = { .seq = 1, .label = "life" };
+    struct snapshot_mark back;
+    struct err e = ERR_INIT;
+    size_t bytes;
+    ck_assert_ok(index_save(w->ix, path, &mark, &bytes, &e), &e);
+    index_free(w->ix);
+    ck_assert_ok(index_load(path, &w->x.o, map, &w->ix, &back, &e), &e);
+    must_verify(w->ix);
+}
+
+START_TEST(recall_through_a_life)
+{
+    struct world w;
+    struct tmpdir folder;
+    char path[TMPDIR_PATH_BYTES];
+    struct index_options o = small_options(40, metrics[_i % 3]);
+    const size_t n = 1200;
+    o.bits = _i < 3 ? 24 : 12;
+    o.m = 12;
+    tmpdir_make(&folder);
+    tmpdir_file(&folder, "index", path);
+    open_world(&w, &o, n);
+    link_all(w.ix, w.s);
+    recall_is(&w, "built");
+    reload(&w, path, false);
+    recall_is(&w, "reloaded");
+    for (size_t i = 0; i < n; i += 2) {
+        random_vector(&w.r, w.v, o.dim);
+        oracle_put(&w.x, w.ix, i, w.v);
+    }
+    recall_is(&w, "half replaced, not linked");
+    link_all(w.ix, w.s);
+    recall_is(&w, "half replaced");
+    for (size_t i = 0; i < n; i += 3)
+        oracle_delete(&w.x, w.ix, i);
+    recall_is(&w, "a third deleted");
+    reload(&w, path, true);
+    recall_is(&w, "reloaded with tombstones");
+    maintain_all(w.ix, w.s, false);
+    recall_is(&w, "repaired");
+    for (size_t i = 0; i < n; i += 6) {
+        random_vector(&w.r, w.v, o.dim);
+        oracle_put(&w.x, w.ix, i, w.v);
+    }
+    maintain_all(w.ix, w.s, true);
+    recall_is(&w, "put again");
+    reload(&w, path, false);
+    recall_is(&w, "reloaded at last");
+    oracle_compare(&w.x, w.ix);
+    close_world(&w);
+    tmpdir_remove(&folder);
+}
+END_TEST
+
 START_TEST(bad_queries)
 {
     struct index_options o = small_options(2, INDEX_COSINE);
@@ -315,6 +476,9 @@ TEST_SUITE(search)
     tcase_add_test(tc, filters);
     tcase_add_test(tc, allow_set_edges);
     tcase_add_test(tc, min_score);
+    tcase_add_loop_test(tc, range_search, 0, 6);
+    tcase_add_loop_test(tc, range_search_edges, 0, 3);
+    tcase_add_loop_test(tc, recall_through_a_life, 0, 6);
     tcase_add_test(tc, bad_queries);
     tcase_add_test(tc, deadlines);
     tcase_add_test(tc, one_scratch_many_indexes);
