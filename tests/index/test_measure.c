@@ -8,7 +8,7 @@
 #include "tests/support/oom.h"
 #include "tests/support/test.h"
 
-enum { N = 6000, DIM = 32 };
+enum { N = 5000, DIM = 32 };
 
 static struct oracle x;
 static struct index *ix;
@@ -60,7 +60,7 @@ static void measure(size_t n)
 /** Mean recall of fresh queries; 0 as ef: by target. */
 static double fresh_recall(size_t k, size_t ef, float target)
 {
-    enum { TIMES = 60 };
+    enum { TIMES = 40 };
     float v[DIM];
     double recall = 0;
     for (int i = 0; i < TIMES; i++) {

@@ -101,7 +101,7 @@ static void as_good_as_fresh(struct world *w, const char *when)
 /** Every vector replaced ten times over, in random order, upkeep going on meanwhile. */
 START_TEST(ten_turnovers)
 {
-    const size_t n = test_is_slow_run() ? 300 : 600;
+    const size_t n = test_is_slow_run() ? 300 : 400;
     struct index_options o = small_options(20, metrics[_i]);
     struct world w = open_world(&o, n);
     size_t worked, linked;

@@ -81,7 +81,7 @@ START_TEST(walk_recall)
 {
     struct world w;
     struct index_options o = small_options(24, metrics[_i]);
-    open_world(&w, &o, 4000);
+    open_world(&w, &o, 2500);
     link_all(w.ix, w.s);
     double recall = ask(&w, (struct index_query){ .k = 10, .ef = 60 }, 100, false);
     ck_assert_msg(recall >= 0.95, "recall %.3f", recall);
@@ -96,8 +96,8 @@ START_TEST(walk_recall_of_uneven_lengths)
     struct index_options o = small_options(24, INDEX_DOT);
     open_world(&w, &o, 1);
     oracle_done(&w.x);
-    oracle_init(&w.x, &o, 4000);
-    for (size_t i = 0; i < 4000; i++) {
+    oracle_init(&w.x, &o, 2500);
+    for (size_t i = 0; i < 2500; i++) {
         random_vector(&w.r, w.v, 24);
         float length = (float)exp(rng_normal(&w.r));
         for (size_t d = 0; d < 24; d++)
@@ -252,8 +252,8 @@ static float bound_of(const struct world *w, size_t n)
 /** All within a bound, by a walk: nearly what a scan finds, and as much work as there is within. */
 START_TEST(range_search)
 {
-    enum { N = 4000, TIMES = 4 };
-    static const size_t within[] = { 3, 20, 200, 1000, 3000 };
+    enum { N = 3000, TIMES = 3 };
+    static const size_t within[] = { 3, 20, 200, 800, 2000 };
     struct world w;
     struct index_options o = small_options(24, metrics[_i % 3]);
     o.bits = _i < 3 ? 24 : 12;
@@ -476,9 +476,9 @@ TEST_SUITE(search)
     tcase_add_test(tc, filters);
     tcase_add_test(tc, allow_set_edges);
     tcase_add_test(tc, min_score);
-    tcase_add_loop_test(tc, range_search, 0, 6);
+    tcase_add_loop_test(tc, range_search, 0, 4);
     tcase_add_loop_test(tc, range_search_edges, 0, 3);
-    tcase_add_loop_test(tc, recall_through_a_life, 0, 6);
+    tcase_add_loop_test(tc, recall_through_a_life, 0, 4);
     tcase_add_test(tc, bad_queries);
     tcase_add_test(tc, deadlines);
     tcase_add_test(tc, one_scratch_many_indexes);
