@@ -1,4 +1,5 @@
-/* Linking: levels, order, equal vectors, near-equal ones, what a failed link leaves. */
+/* Linking: levels, order, equal vectors, near-equal ones, what a failed link leaves; which links are chosen
+ * (index/hnsw_choose.c). */
 #include "index/index_internal.h"
 
 #include <math.h>

@@ -20,8 +20,8 @@ START_TEST(options_are_checked)
     struct index *ix = NULL;
     struct err e = ERR_INIT;
     const struct index_options good = small_options(3, INDEX_COSINE);
-    struct index_options bad[10];
-    for (size_t i = 0; i < 10; i++)
+    struct index_options bad[12];
+    for (size_t i = 0; i < 12; i++)
         bad[i] = good;
     bad[0].dim = 0;
     bad[1].dim = INDEX_DIM_MAX + 1;
@@ -33,7 +33,9 @@ START_TEST(options_are_checked)
     bad[7].ef_search = INDEX_EF_MAX + 1;
     bad[8].metric = (enum metric_kind)7;
     bad[9].m = SIZE_MAX;
-    for (size_t i = 0; i < 10; i++) {
+    bad[10].bits = 16;
+    bad[11].bits = 25;
+    for (size_t i = 0; i < 12; i++) {
         ck_assert_err(index_new(&bad[i], &ix, &e), ERR_INVALID);
         ck_assert_ptr_null(ix);
         ck_assert_int_gt((int)strlen(e.msg), 5);
@@ -41,6 +43,12 @@ START_TEST(options_are_checked)
     ck_assert_ok(index_new(&good, &ix, &e), &e);
     ck_assert_ptr_nonnull(index_options(ix)->kernels);
     ck_assert_uint_eq(index_options(ix)->m, good.m);
+    index_free(ix);
+    struct index_options unsaid = good;
+    unsaid.bits = 0; /* as 24 */
+    ix = open_index(&unsaid);
+    ck_assert_uint_eq(index_options(ix)->bits, 24);
+    ck_assert_uint_eq(index_bytes_for(&unsaid, 1000), index_bytes_for(&good, 1000));
     index_free(ix);
     index_free(NULL);
 }
@@ -188,6 +196,37 @@ START_TEST(long_vectors_do_not_overflow)
 }
 END_TEST
 
+/** The formula is what an index takes, but for the rest of the last block and what there is once. */
+START_TEST(bytes_are_as_documented)
+{
+    static const size_t dims[] = { 4, 100 };
+    for (size_t i = 0; i < 4; i++) {
+        struct index_options o = small_options(dims[i / 2], INDEX_L2);
+        o.bits = i % 2 ? 12 : 24;
+        struct index *ix = open_index(&o);
+        struct index_scratch *s = index_scratch_new();
+        struct index_stats empty, full;
+        struct rng r;
+        float v[100];
+        size_t n = (ix->block_mask + 1) * (i < 2 ? 2 : 1);
+        rng_init(&r, 3);
+        index_stats(ix, &empty);
+        for (uint64_t id = 0; id < n; id++) {
+            random_vector(&r, v, o.dim);
+            ck_assert_ok(index_put(ix, id, v, NULL));
+        }
+        index_stats(ix, &full);
+        double want = (double)index_bytes_for(&o, n);
+        double got = (double)(full.size_bytes - empty.size_bytes);
+        /* not linked: no upper lists; the tail's chunks stand in for them */
+        ck_assert_msg(fabs(got - want) < 0.1 * want, "%zu dimensions, %u bits: %.0f for %.0f",
+            o.dim, o.bits, got, want);
+        index_scratch_free(s);
+        index_free(ix);
+    }
+}
+END_TEST
+
 /** A whole life; after a failure the index must be valid and the failed step must work. */
 static enum err_code life(void *arg)
 {
@@ -214,6 +253,13 @@ static enum err_code life(void *arg)
             must_verify(ix);
             ck_assert_ok(index_link(ix, 3, s, &linked, NULL));
             ck_assert_uint_ge(linked, 1);
+        }
+        if (id % 7 == 0) (void)index_delete(ix, id / 2);
+        size_t worked;
+        if ((code = index_maintain(ix, 40, true, s, &worked, NULL)) != ERR_OK) {
+            first_failure = code;
+            must_verify(ix);
+            ck_assert_ok(index_maintain(ix, 40, true, s, &worked, NULL));
         }
         struct index_query q = { .vector = v, .k = 3, .ef = id > 100 ? 3 : 1, .exact = id % 2 };
         struct index_hit hits[3];
@@ -254,6 +300,7 @@ TEST_SUITE(index)
     tcase_add_test(tc, cosine_is_normalised);
     tcase_add_test(tc, bad_vectors_are_refused);
     tcase_add_test(tc, long_vectors_do_not_overflow);
+    tcase_add_test(tc, bytes_are_as_documented);
     suite_add_tcase(s, tc);
     tc = tcase_create("oom");
     tcase_set_tags(tc, OOM_TAG);

@@ -19,13 +19,26 @@ static struct index *built(void)
         ck_assert_ok(index_put(ix, id, v, &e), &e);
     }
     link_all(ix, s);
+    for (uint64_t id = 0; id < 20; id++) /* some vacant places, then some tombstones */
+        ck_assert(index_delete(ix, id * 3));
+    maintain_all(ix, s, true);
+    for (uint64_t id = 200; id < 210; id++)
+        ck_assert(index_delete(ix, id));
     ck_assert_ok(index_put(ix, 1000, ((float[]){ 9, 9, 9, 9 }), &e), &e);
     must_verify(ix);
     index_scratch_free(s);
     return ix;
 }
 
-/** A node of the graph, and one that is a twin. */
+/** The one that waits. */
+static uint32_t a_waiting(const struct index *ix)
+{
+    uint32_t node = NODE_NONE;
+    ck_assert(u64_map_get(&ix->ids, 1000, &node));
+    return node;
+}
+
+/** A node of the graph, or one that is a twin. */
 static uint32_t a_node(const struct index *ix, bool twin)
 {
     uint32_t node = 100;
@@ -44,13 +57,13 @@ static void break_it(struct index *ix, int how)
     case 2: atomic_store(&links[0], atomic_load(&links[1])); break;
     case 3: atomic_store(&links[0], NODE_NONE); break;
     case 4: atomic_store(&links[0], twin); break;
-    case 5: atomic_store(&links[0], 500); break; /* still waits */
+    case 5: atomic_store(&links[0], a_waiting(ix)); break;
     case 6: atomic_fetch_add(&ix->live, 1); break;
     case 7: atomic_fetch_add(&ix->pending, 1); break;
     case 8: index__meta(ix, node)->id = 77777; break;
     case 9: atomic_fetch_or(index__state_at(ix, node), NODE_DELETED); break;
     case 10: atomic_fetch_and(index__state_at(ix, node), (uint16_t)~NODE_CLAIMED); break;
-    case 11: atomic_store(&ix->tail.watermark, 501); break;
+    case 11: atomic_store(&ix->tail.watermark, ix->tail.end); break;
     case 12: atomic_store(&ix->entry, ENTRY_NONE); break;
     case 13: atomic_store(&ix->entry, (UINT64_C(9) << 32) | node); break;
     case 14: atomic_store(&ix->entry, twin); break;
@@ -64,6 +77,28 @@ static void break_it(struct index *ix, int how)
                 for (size_t i = 0; i < index__max_links(ix, l); i++)
                     atomic_store(&index__links(ix, at, l)[i], NODE_NONE);
         break;
+    case 20: atomic_fetch_add(&ix->tombstones, 1); break;
+    case 21: atomic_fetch_sub(&ix->vacant, 1); break;
+    case 22: ix->vacancy[0].n--; break;
+    case 23: ix->vacancy[0].head = node; break;
+    case 24: /* a circle */
+        atomic_store(&index__meta(ix, ix->vacancy[0].head)->twin, ix->vacancy[0].head);
+        break;
+    case 25: ix->vacant_hint = 1; break;
+    case 26: atomic_fetch_add(&ix->in_graph, 1); break;
+    case 27: ix->tail.cursor = ix->tail.end; break; /* passed by, but it waits */
+    case 28: ix->tail.cursor = 0; break;
+    case 29: /* nothing stands in the tail for it */
+        atomic_store(&atomic_load(&ix->tail.head)->nodes[(ix->tail.end - 1) % TAIL_CHUNK], node);
+        break;
+    case 30: atomic_fetch_or(index__state_at(ix, node), NODE_DYING); break; /* yet not deleted */
+    case 31: /* its twin is not known to have one */
+        for (uint32_t at = 0; at < 500; at++)
+            atomic_fetch_and(index__state_at(ix, at), (uint16_t)~NODE_HAS_TWINS);
+        break;
+    case 32: atomic_store(index__state_at(ix, ix->vacancy[0].head), NODE_USED); break;
+    case 33: atomic_store(&index__links(ix, a_waiting(ix), 0)[0], node); break;
+    case 34: atomic_store(&links[0], ix->vacancy[0].head); break;
     default: ck_abort();
     }
 }
@@ -82,6 +117,6 @@ END_TEST
 TEST_SUITE(verify)
 {
     TCase *tc = tcase_create("core");
-    tcase_add_loop_test(tc, notices, 0, 20);
+    tcase_add_loop_test(tc, notices, 0, 35);
     suite_add_tcase(s, tc);
 }
