@@ -3,7 +3,7 @@
  *   bench_index [--sets minilm,tfidf,sift,clusters] [--libs kindred,hnswlib] [--data-dir build/bench-data]
  *               [--threads 1,2] [--build-threads 2] [--ef 10,16,...] [--rounds 3] [--m 16] [--efc 200]
  *               [--build-curve 50,100,...] [--large-libs LIST] [--large-ef LIST] [--clusters N]
- *               [--python python3] [--csv FILE] [--svg FILE]
+ *               [--python python3] [--csv FILE] [--svg FILE] [--again FILE]
  *               [--data BASE --query-data QUERIES --metric cosine|dot|l2]
  *
  * A set is DIR/NAME.base.npy and DIR/NAME.query.npy (make bench-index-data); `clusters` is made here; --data names
@@ -29,10 +29,14 @@
  * list, until one graph's recall at ef 64 is below that of hnswlib's of --efc and one reaches it ("0": they do not;
  * nor for large sets); "# build" lines have rates and recalls.
  *
+ * --again FILE: nothing is measured; tables and picture are made of the CSV of earlier runs, which may be several files
+ * put one behind the other.
+ *
  * At the end the same as tables in Markdown on standard output (bench/index_report.h), and as a picture in --svg.
  */
 #include "bench/args.h"
 #include "bench/head.h"
+#include "bench/index_again.h"
 #include "bench/index_entry.h"
 #include "bench/index_kindred.h"
 #include "bench/index_report.h"
@@ -58,7 +62,7 @@ struct list {
 };
 
 struct options {
-    const char *sets, *libs, *large_libs, *data_dir, *csv, *svg;
+    const char *sets, *libs, *large_libs, *data_dir, *csv, *svg, *again;
     struct index_set own; /* --data */
     struct list threads, ef, large_ef, build_curve;
     size_t rounds, build_threads, n_clusters;
@@ -124,6 +128,7 @@ static void read_arguments(struct options *o, int argc, char **argv)
         { "--clusters", ARG_NUMBER, &o->n_clusters },
         { "--python", ARG_TEXT, &o->entry.python },
         { "--csv", ARG_TEXT, &o->csv },
+        { "--again", ARG_TEXT, &o->again },
         { "--svg", ARG_TEXT, &o->svg },
         { "--data", ARG_TEXT, &base },
         { "--query-data", ARG_TEXT, &query },
@@ -305,6 +310,31 @@ static void run_sets(struct options *o, FILE *csv, struct report *report)
     mem_free(names);
 }
 
+/** Everything anew, into the CSV as it comes. */
+static void measure(struct options *o, struct report *report)
+{
+    FILE *csv = o->csv ? fopen(o->csv, "we") : stdout;
+    if (!csv) die("--csv: it cannot be written");
+    bench_head_to(csv);
+    fprintf(csv,
+        "# rounds of all libraries take turns, the median one counts; others than kindred have "
+        "huge "
+        "pages by GLIBC_TUNABLES=glibc.malloc.hugetlb=1\n"
+        "set,library,version,m,efc,threads,ef,recall_at_10,qps,build_per_s,build_threads,mb,huge_"
+        "mb,"
+        "bytes_per_vector\n");
+    run_sets(o, csv, report);
+    if (o->csv && fclose(csv) != 0) die("--csv: it cannot be written");
+}
+
+static void read_again(const struct options *o, struct report *report)
+{
+    FILE *f = fopen(o->again, "re");
+    if (!f) die("--again: it cannot be read");
+    report_read(report, f);
+    (void)fclose(f);
+}
+
 int main(int argc, char **argv)
 {
     static char self[4096];
@@ -317,19 +347,11 @@ int main(int argc, char **argv)
     if (argc == 2 && strcmp(argv[1], "--worker") == 0) return index_worker_run(&kindred_library);
     if (readlink("/proc/self/exe", self, sizeof self - 1) < 1) die("/proc/self/exe");
     read_arguments(&o, argc, argv);
-    FILE *csv = o.csv ? fopen(o.csv, "we") : stdout;
-    if (!csv) die("--csv: it cannot be written");
     struct report *report = report_new();
-    bench_head_to(csv);
-    fprintf(csv,
-        "# rounds of all libraries take turns, the median one counts; others than kindred have "
-        "huge "
-        "pages by GLIBC_TUNABLES=glibc.malloc.hugetlb=1\n"
-        "set,library,version,m,efc,threads,ef,recall_at_10,qps,build_per_s,build_threads,mb,huge_"
-        "mb,"
-        "bytes_per_vector\n");
-    run_sets(&o, csv, report);
-    if (o.csv && fclose(csv) != 0) die("--csv: it cannot be written");
+    if (o.again)
+        read_again(&o, report);
+    else
+        measure(&o, report);
     report_markdown(report, stdout, o.entry.ef_construction, GRAPH_EF);
     FILE *svg = o.svg ? fopen(o.svg, "we") : NULL;
     if (svg) report_svg(report, svg);
