@@ -429,6 +429,7 @@ START_TEST(centre_is_taken_anew)
     struct bench b = bench_open(&o, 0, 0, 0);
     float *v = mem_alloc(6000 * b.dim, sizeof *v);
     size_t taken = 0, from = 0, n;
+    mem_free(b.v);
     b.v = v;
     for (size_t i = 0; i < 6000; i++) {
         draw(&b, v + i * b.dim, 3 - (double)i / 2000, 0);

@@ -51,6 +51,12 @@ static void teardown(void)
     index_free(ix);
 }
 
+/** Each test begins without a curve, also where all run in one process. */
+static void forget(void)
+{
+    ix->curve = (struct index_curve){ 0 };
+}
+
 static void measure(size_t n)
 {
     struct err e = ERR_INIT;
@@ -269,6 +275,7 @@ TEST_SUITE(measure)
     TCase *tc = tcase_create("core");
     tcase_set_timeout(tc, 60);
     tcase_add_unchecked_fixture(tc, setup, teardown);
+    tcase_add_checked_fixture(tc, forget, NULL);
     tcase_add_test(tc, without_a_curve);
     tcase_add_test(tc, curve_rises);
     tcase_add_test(tc, curve_is_true);
@@ -283,6 +290,7 @@ TEST_SUITE(measure)
     tcase_set_tags(tc, OOM_TAG);
     tcase_set_timeout(tc, 60);
     tcase_add_unchecked_fixture(tc, setup, teardown);
+    tcase_add_checked_fixture(tc, forget, NULL);
     tcase_add_test(tc, no_memory);
     suite_add_tcase(s, tc);
 }
