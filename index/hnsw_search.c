@@ -190,10 +190,15 @@ static void offer(const struct index *ix, const struct layer_search *ls, float d
     }
 }
 
-/** Can a vector at this estimate still be a result, or lead to one? */
-static inline bool is_of_use(const struct layer_search *ls, const struct index_scratch *s, float d)
+/** Can a vector at this estimate still be a result? */
+static inline bool is_near(const struct layer_search *ls, const struct index_scratch *s, float d)
 {
-    if (s->found.n < ls->ef || d < key_distance(s->found.v[0]) || d <= ls->radius) return true;
+    return s->found.n < ls->ef || d < key_distance(s->found.v[0]) || d <= ls->radius;
+}
+
+/** Or lead to one, with a filter? */
+static inline bool is_around(const struct layer_search *ls, const struct index_scratch *s, float d)
+{
     return ls->around && (s->around.n < ls->around || d < key_distance(s->around.v[0]));
 }
 
@@ -231,18 +236,19 @@ static enum err_code visit(
         __builtin_prefetch(links);
         __builtin_prefetch(links + CACHE_LINE);
     }
-    if (ls->around) /* whether they pass will be asked */
+    if (ls->around && s->found.n < ls->ef) /* whether they pass will be asked */
         for (size_t i = 0; i < n; i++)
             __builtin_prefetch(index__meta(ix, s->batch[i]));
     codes__estimate(ix, ls->metric, ls->query, s->batch, n, s->batch_distance);
     TRY(key_heap__reserve(&s->cands, s->cands.n + n));
     for (size_t i = 0; i < n; i++) {
         float d = s->batch_distance[i];
-        if (!is_of_use(ls, s, d)) continue;
+        bool near = is_near(ls, s, d);
+        if (!near && !is_around(ls, s, d)) continue;
         uint64_t key = key_make(d, s->batch[i]);
         key_heap__push_min(&s->cands, key);
         if (ls->around) note_around(ls, key, s);
-        offer(ix, ls, d, s->batch[i], s);
+        if (near) offer(ix, ls, d, s->batch[i], s);
     }
     return ERR_OK;
 }

@@ -5,7 +5,7 @@
  *   scan      the allowed ids are looked up and compared (SCAN_ID each), or all nodes are gone through (SCAN_NODE
  *             each) and the allowed ones compared in order (SCAN_ROW each)
  *   walk      WALK * ef. With a filter it goes as far as the ef nearest of all nodes lie, and on until it has `keep`
- *             allowed ones, a quarter of ef: WALK * keep / (share of nodes around the query that pass). That share
+ *             allowed ones, a sixth of ef: WALK * keep / (share of nodes around the query that pass). That share
  *             nobody knows beforehand, since a filter may go with the query or contradict it
  *   two hops  TWO_HOP for each allowed node found, wherever they lie, and SCAN_ID for each it begins at, which are
  *             many (SEED_EVERY), since what is allowed may lie in many places; but where few of a node's neighbours
@@ -23,7 +23,7 @@
 
 static const double SCAN_ID = 0.5, SCAN_NODE = 0.024, SCAN_ROW = 0.33, WALK = 8, TWO_HOP = 25,
                     TWO_HOP_LEAST = 0.04, TWO_HOP_GAIN = 3, SLACK = 1.5;
-enum { TWO_HOP_EF = 8, KEEP_PART = 4, SEED_EVERY = 32, SEEDS_LEAST = 64 };
+enum { TWO_HOP_EF = 12, KEEP_PART = 6, SEED_EVERY = 32, SEEDS_LEAST = 64 };
 
 static double count_nodes(const struct index *ix)
 {

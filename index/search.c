@@ -153,6 +153,7 @@ static enum err_code answer(
         top__finish(ix, &s->top);
         if (code == ERR_OK && is_enough(ix, q, &s->top, full, exact)) return ERR_OK;
         if (full) room *= 2;
+        if (exact) continue;
         plan = plan__instead(ix, q, &plan);
         s->report.plan = plan.kind == INDEX_PLAN_SCAN ? INDEX_PLAN_FALLBACK : plan.kind;
     }
