@@ -82,15 +82,19 @@ static inline bool is_wanted(const struct scan *c, unsigned state, const struct 
     return state__is_live(state) && (!c->allow || index__allows(c->allow, m->id));
 }
 
-/** A node of the tail and all that hangs on it (repair.c). Its place may be vacant by now, or given back, at any step. */
+/** A node of the tail and all that hangs on it (repair.c); but not what stands behind it in the chain where it hangs itself:
+ * that has places of its own, or was found by the walk. Its place may be vacant by now, or given back, at any step. */
 static enum err_code tail_node(struct scan *c, uint32_t node, struct err *e)
 {
     const struct index *ix = c->ix;
+    unsigned goes_on = NODE_HAS_TWINS;
     for (char *block; node != NODE_NONE && (block = index__block(ix, node));) {
         const struct node_meta *m = block__meta(ix, block, node);
         unsigned state = atomic_load(block__state_at(ix, block, node));
         if (!(state & NODE_USED)) break;
         if (is_wanted(c, state, m)) TRY(add(c, node, m->id, e));
+        if (!(state & goes_on)) break;
+        goes_on |= NODE_IS_TWIN;
         node = atomic_load_explicit(&m->twin, memory_order_acquire);
     }
     return ERR_OK;

@@ -1,6 +1,7 @@
 /* Scans: where they start, ties, the id path against the node path, what they leave out. */
 #include "index/index_internal.h"
 
+#include "index/force.h"
 #include "tests/index/oracle.h"
 #include "tests/support/test.h"
 
@@ -154,6 +155,39 @@ START_TEST(bounds_spare_most_scores)
 }
 END_TEST
 
+/** Thousands of equal vectors that were linked while the first in the tail was not: each is looked at once. */
+START_TEST(equal_vectors_in_the_tail)
+{
+    struct index_options o = small_options(4, INDEX_L2);
+    struct index *one = open_index(&o);
+    const float v[4] = { 1, 2, 3, 4 }, first[4] = { 5 };
+    struct index_report report;
+    struct index_hit hits[20];
+    uint32_t node;
+    uint64_t at;
+    size_t n;
+    ck_assert_ok(index_put(one, 5000, first, NULL));
+    ck_assert(tail__claim(one, &node, &at));
+    for (uint64_t id = 0; id < 2000; id++)
+        ck_assert_ok(index_put(one, id, v, NULL));
+    for (n = 1; n > 0;)
+        ck_assert_ok(index_link(one, 100, scratch, &n, NULL));
+    for (int exact = 0; exact < 2; exact++) {
+        struct index_query q = { .vector = v, .k = 20, .ef = 20, .exact = exact };
+        if (!exact) index_force(scratch, INDEX_FORCE_WALK);
+        ck_assert_ok(index_search(one, &q, scratch, hits, &n, &report, NULL));
+        index_force(scratch, INDEX_FORCE_NONE);
+        ck_assert_uint_eq(n, 20);
+        ck_assert_uint_eq(hits[19].id, 19);
+        ck_assert_uint_le(report.estimated, 4 * 2000);
+    }
+    tail__unclaim(one, node, at);
+    link_all(one, scratch);
+    must_verify(one);
+    index_free(one);
+}
+END_TEST
+
 TEST_SUITE(scan)
 {
     TCase *tc = tcase_create("core");
@@ -162,6 +196,7 @@ TEST_SUITE(scan)
     tcase_add_test(tc, the_tail_from_a_place_on);
     tcase_add_test(tc, all_whether_linked_or_not);
     tcase_add_test(tc, ids_and_nodes_agree);
+    tcase_add_test(tc, equal_vectors_in_the_tail);
     tcase_add_loop_test(tc, bounds_spare_most_scores, 0, 6);
     suite_add_tcase(s, tc);
 }
