@@ -293,12 +293,16 @@ static size_t move_some(struct index *ix, size_t max, const void *who)
     struct repair *r = &ix->repair;
     uint32_t end = packed_end(ix);
     size_t n = 0;
+    if (atomic_load(&ix->pending) > PENDING_MOST) { /* later; rounds go on meanwhile */
+        r->round_due |= r->moving;
+        r->moving = false;
+        return 0;
+    }
     if (!r->moving) {
         if (!is_loose(ix) || atomic_load(&ix->vacant) == r->vacant_tried) return 0;
         r->moving = true;
         r->at = atomic_load(&ix->n_nodes);
     }
-    if (atomic_load(&ix->pending) > PENDING_MOST) return 0;
     unsigned token = epoch__enter(ix, who);
     bool room = true;
     for (; n < max && room && r->at > end; n++)

@@ -281,6 +281,35 @@ START_TEST(moving_together_ends)
 }
 END_TEST
 
+/** While an import waits to be linked nothing is moved, but what was deleted is taken out all the same. */
+START_TEST(upkeep_goes_on_while_many_wait)
+{
+    struct index_options o = small_options(4, INDEX_L2);
+    o.m = 4;
+    o.ef_construction = 8;
+    struct world w = open_world(&o, 14000);
+    size_t worked;
+    put_all(&w);
+    link_all(w.ix, w.s);
+    for (size_t i = 0; i < 13900; i++)
+        oracle_delete(&w.x, w.ix, i);
+    while (stats(&w).repairs == 0)
+        ck_assert_ok(index_maintain(w.ix, 500, false, w.s, &worked, NULL));
+    for (size_t i = 1000; i < 5500; i++)
+        put(&w, i);
+    size_t places = atomic_load(&w.ix->n_nodes);
+    ck_assert_uint_gt(stats(&w).vacant, places / 2);
+    for (size_t i = 13900; i < 13950; i++)
+        oracle_delete(&w.x, w.ix, i);
+    for (worked = 1; worked > 0;)
+        ck_assert_ok(index_maintain(w.ix, 500, true, w.s, &worked, NULL));
+    ck_assert_uint_eq(stats(&w).deleted, 0);
+    maintain_all(w.ix, w.s, false);
+    ck_assert_uint_eq(w.ix->n_blocks, 1);
+    close_world(&w);
+}
+END_TEST
+
 START_TEST(all_deleted_and_imported_again)
 {
     struct index_options o = small_options(12, metrics[_i]);
@@ -561,6 +590,7 @@ TEST_SUITE(repair)
     tcase_add_loop_test(tc, one_node_at_a_time, 0, 3);
     tcase_add_loop_test(tc, memory_is_given_back, 0, 2);
     tcase_add_test(tc, moving_together_ends);
+    tcase_add_test(tc, upkeep_goes_on_while_many_wait);
     tcase_add_loop_test(tc, all_deleted_and_imported_again, 0, 3);
     tcase_add_loop_test(tc, new_ones_among_the_dying, 0, 3);
     tcase_add_test(tc, dead_entry_point);

@@ -1,4 +1,5 @@
-/* Saving and loading: what comes back is what was there; what is damaged is refused, whatever is damaged. */
+/* Saving and loading: what comes back is what was there; what is damaged is refused, whatever is damaged.
+ * Tests index/snapshot_save.c, index/snapshot_load.c and index/snapshot_check.c. */
 #include "index/snapshot_internal.h"
 
 #include <stdio.h>
