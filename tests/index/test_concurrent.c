@@ -124,9 +124,9 @@ static size_t find_among_one(
     struct actor *a, uint64_t id, const float *v, struct index_hit *ret_hit)
 {
     uint64_t bits[ID_END / 64 + 1] = { 0 };
-    struct index_allow allow = { .n_bits = ID_END };
+    struct index_allow allow = { .bits = bits, .n_bits = ID_END, .count = 1 };
     size_t n = 0;
-    allow_id(bits, &allow, id);
+    bits[id / 64] |= UINT64_C(1) << (id % 64);
     struct index_query q = { .vector = v, .k = 3, .allow = &allow };
     struct index_hit hits[3];
     EXPECT(a->st, index_search(a->st->ix, &q, a->s, hits, &n, NULL, NULL) == ERR_OK && n <= 1);
