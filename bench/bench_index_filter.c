@@ -265,7 +265,7 @@ static int by_value(const void *a, const void *b)
 static double qps_of(const struct bench *b, struct result *r)
 {
     qsort(r->seconds, b->o->rounds, sizeof *r->seconds, by_value);
-    return (double)b->n_queries / r->seconds[b->o->rounds / 2];
+    return (double)b->n_queries / r->seconds[(b->o->rounds - 1) / 2];
 }
 
 /* "walk", or "walk 90 fallback 10". */
