@@ -447,7 +447,7 @@ START_TEST(everything_at_once)
     tmpdir_make(&folder);
     tmpdir_file(&folder, "index", st.path);
     prepare(&st);
-    run_actors(&st, actors, seconds ? strtod(seconds, NULL) / 4 : 0.7);
+    run_actors(&st, actors, seconds ? strtod(seconds, NULL) / 4 : 0.5);
     tmpdir_remove(&folder);
 
     ck_assert_msg(atomic_load(&st.wrong) == 0, "%ld times wrong, first: %s", atomic_load(&st.wrong),

@@ -8,7 +8,7 @@
 #include "tests/index/oracle.h"
 #include "tests/support/test.h"
 
-enum { N = 10000, DIM = 32, QUERIES = 6 };
+enum { N = 10000, DIM = 32, QUERIES = 4 };
 
 static struct oracle x;
 static struct index *ix;
