@@ -220,7 +220,7 @@ static void advise_bits(const struct trial_graph *g, size_t n)
         if (small > 0)
             printf("- bits 12 takes %.2f of the memory and reaches recall 0.98 at %.2f of the "
                    "rate; its scores are "
-                   "exact to about 0.0001 only.\n",
+                   "exact to some 0.0001 only.\n",
                 memory, full > 0 ? small / full : 1);
         else
             printf("- bits 12 takes %.2f of the memory, but does not reach recall 0.98 here.\n",
