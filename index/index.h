@@ -45,8 +45,8 @@ struct index_options {
     size_t m;               /* links a node and layer (2m on layer 0) */
     size_t ef_construction; /* 8…2000 */
     size_t ef_search;       /* default ef of a search */
-    unsigned bits;          /* 24 (0: the same), or 12: about half the memory, scores to some 1e-4 */
-    uint64_t seed;          /* level draws and the rotation of the codes */
+    unsigned bits; /* 24 (0: the same), or 12: about half the memory, scores to some 1e-4 */
+    uint64_t seed; /* level draws and the rotation of the codes */
     const struct vec_kernels *kernels; /* NULL: the best; the code kernels are those of its level */
 };
 #define INDEX_OPTIONS_DEFAULTS                                                                     \
