@@ -35,7 +35,7 @@
 enum {
     ROUNDS = ROTATION_ROUNDS,
     CENTRE_FIRST = 1,   /* the centre is taken at the first link, */
-    CENTRE_LAST = 4096, /* again at so many vectors, */
+                        /* again at CENTRE_LAST vectors, */
     CENTRE_GROWTH = 16, /* and between whenever there are so many times more */
     NEAR_UNITS = 400,   /* squared: below so many scales of a code an estimate says little */
     FETCH_AHEAD = 4,

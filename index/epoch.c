@@ -9,8 +9,8 @@
  * If it has not, then its count came before the change to e+1, and whoever wants to make that e+2 looks at the
  * counters after that change. All these operations are sequentially consistent.
  *
- * epoch__close keeps everybody out for a moment: used when all codes are written anew (codes__recentre), twice in the
- * life of an index and while it is small. There, and only there, a thread waits by looking again.
+ * epoch__close keeps everybody out for a moment: used when all codes are written anew (codes__recentre), a few
+ * times while an index is small. There, and only there, a thread waits by looking again.
  *
  * Source: epoch-based reclamation, Fraser 2004, "Practical lock-freedom", section 5.2.3; the recheck in place
  * of his per-thread flags.

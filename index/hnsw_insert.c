@@ -207,19 +207,6 @@ enum err_code hnsw__reconnect(
     return ERR_OK;
 }
 
-/** While the index is young: codes__recentre, by one of the threads that link. A snapshot that is being written is
- * inside for long: then at a later link. */
-static void mind_centre(struct index *ix)
-{
-    if (!codes__wants_centre(ix) || !mutex_trylock(&ix->repair.lock)) return;
-    if (codes__wants_centre(ix)) {
-        epoch__close(ix);
-        codes__recentre(ix);
-        epoch__open(ix);
-    }
-    mutex_unlock(&ix->repair.lock);
-}
-
 /** The repair may have moved the entry point to a lower layer after the link of `node` had begun. From its phase SETTLE on;
  * before, whoever links has left when it moves. */
 static void mind_entry(struct index *ix, uint32_t node)
@@ -237,7 +224,7 @@ enum err_code index_link(
 {
     size_t n = 0;
     enum err_code code = ERR_OK;
-    mind_centre(ix);
+    index__mind_centre(ix);
     while (n < max && code == ERR_OK) {
         uint32_t node;
         uint64_t at;

@@ -212,12 +212,26 @@ enum err_code index__publish(struct index *ix, uint64_t id, uint32_t node, struc
     return code;
 }
 
+void index__mind_centre(struct index *ix)
+{
+    if (!codes__wants_centre(ix) || !mutex_trylock(&ix->repair.lock)) return;
+    if (codes__wants_centre(ix)) {
+        epoch__close(ix);
+        codes__recentre(ix);
+        epoch__open(ix);
+    }
+    mutex_unlock(&ix->repair.lock);
+}
+
 enum err_code index_put(struct index *ix, uint64_t id, const float *vector, struct err *e)
 {
     float work[INDEX_DIM_MAX];
     double scale;
     uint32_t node;
     TRY(codes__check(ix, vector, &scale, e));
+    /* Else an import that nobody links meanwhile would be moved as a whole, while all searches wait. */
+    if (atomic_load_explicit(&ix->live, memory_order_relaxed) >= CENTRE_LAST)
+        index__mind_centre(ix);
     unsigned token = epoch__enter(ix, work);
     enum err_code code = take_place(ix, &node, e);
     if (code == ERR_OK) {

@@ -450,6 +450,21 @@ START_TEST(centre_is_taken_anew)
 }
 END_TEST
 
+/** An import that nobody links meanwhile is not moved as a whole by the first link: the last centre is taken on the way. */
+START_TEST(an_import_takes_its_centre)
+{
+    struct index_options o = options_of(40, INDEX_COSINE);
+    struct bench b = bench_open(&o, CENTRE_LAST + 500, 1, 0);
+    size_t from = atomic_load(&b.ix->centre.n_from);
+    ck_assert_uint_ge(from, CENTRE_LAST);
+    ck_assert_uint_lt(from, CENTRE_LAST + 100);
+    ck_assert(!codes__wants_centre(b.ix));
+    check_exact(&b, 20);
+    must_verify(b.ix);
+    bench_close(&b);
+}
+END_TEST
+
 START_TEST(dot_has_no_centre)
 {
     struct index_options o = options_of(64, INDEX_DOT);
@@ -548,6 +563,7 @@ TEST_SUITE(codes)
     tcase_add_loop_test(tc, likely_bounds_hold_mostly, 0, (N_DIMS - 2) * N_KINDS);
     tcase_add_loop_test(tc, centre_makes_codes_finer, 0, 2);
     tcase_add_test(tc, centre_is_taken_anew);
+    tcase_add_test(tc, an_import_takes_its_centre);
     tcase_add_test(tc, dot_has_no_centre);
     tcase_add_loop_test(tc, between_stored_vectors, 0, N_DIMS);
     tcase_add_loop_test(tc, extreme_lengths, 0, N_DIMS * N_KINDS);
