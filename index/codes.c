@@ -11,11 +11,11 @@
  *
  * and the last term, the error, is about 2 |q - x| scale / sqrt(12): it falls with the distance. An estimate
  * of the product q·x would have the error q·e, however near x is. So cosine and L2 walk by |q - x̂|^2 - |e|^2; a row
- * keeps |x̂|^2 - |e|^2 beside its scale. INDEX_DOT has no choice, and no centre.
+ * keeps |x̂|^2 - |e|^2 beside its scale. For the same reason a cosine is scored as 1 - |q - x|^2 / 2, both being of
+ * length 1. INDEX_DOT has no choice, and no centre.
  *
  * Bounds. |e| <= scale sqrt(dim) / 2 always, so |q - x| <= r means |q - x̂| <= r + |e|: codes__estimate_bound is that with
- * the query's own rounding on top, and for cosine, whose exact distance is taken from the fixed-point number alone, that of
- * the fixed point. Scans that drop what is beyond it are exact.
+ * the query's own rounding on top. Scans that drop what is beyond it are exact.
  *
  * The rotation: rounds of random signs and a Walsh–Hadamard transform over the first, then the last
  * power of two of values, so that all are mixed whatever the dimension; about 4 log2(dim) operations a value.
@@ -41,6 +41,8 @@ enum {
     FETCH_AHEAD = 4,
 };
 static const float SLACK = 4e-6f; /* of the squared lengths: rounding of a float sum */
+static const float COSINE_ULPS =
+    1e-6f; /* a cosine is rounded, and so is its way back to |q - x|^2 */
 static const float UNDERFLOW =
     2e-35f; /* more than estimates lose by values too small for a float */
 
@@ -241,15 +243,13 @@ void codes__recentre(struct index *ix)
 size_t codes__prepared_bytes(const struct index *ix)
 {
     size_t padded = (ix->o.dim + 63) / 64 * 64;
-    return padded * (2 * sizeof(float) + 2 * sizeof(int8_t) + sizeof(int16_t));
+    return padded * (sizeof(float) + 2 * sizeof(int8_t) + sizeof(int16_t));
 }
 
 void codes__prepare_room(const struct index *ix, struct prepared *p, void *buffer)
 {
     size_t padded = (ix->o.dim + 63) / 64 * 64;
     char *at = buffer;
-    p->rotated = (float *)(void *)at;
-    at += padded * sizeof(float);
     p->centred = (float *)(void *)at;
     at += padded * sizeof(float);
     p->q16 = (int16_t *)(void *)at;
@@ -288,21 +288,15 @@ static void quantise(const struct index *ix, struct prepared *p)
 
 void codes__prepare(const struct index *ix, const float *vector, double scale, struct prepared *p)
 {
-    turn(ix, vector, scale, p->rotated);
-    p->centre_dot = 0;
-    for (size_t d = 0; d < ix->o.dim; d++) {
-        p->centre_dot += (double)p->rotated[d] * (double)ix->centre.rotated[d];
-        p->centred[d] = p->rotated[d] - ix->centre.rotated[d];
-    }
+    turn(ix, vector, scale, p->centred);
+    for (size_t d = 0; d < ix->o.dim; d++)
+        p->centred[d] -= ix->centre.rotated[d];
     quantise(ix, p);
 }
 
 void codes__prepare_node(const struct index *ix, uint32_t node, struct prepared *p)
 {
     decode(ix, node, p->centred);
-    for (size_t d = 0; d < ix->o.dim; d++)
-        p->rotated[d] = p->centred[d] + ix->centre.rotated[d];
-    p->centre_dot = 0;
     quantise(ix, p);
 }
 
@@ -331,8 +325,9 @@ static float l2sq_value(const struct index *ix, const float *centred, uint32_t n
 
 float codes__distance(const struct index *ix, const struct prepared *p, uint32_t node)
 {
-    if (ix->o.metric == INDEX_L2) return l2sq_value(ix, p->centred, node);
-    return -(float)(p->centre_dot + (double)dot_value(ix, p->rotated, node));
+    if (ix->o.metric == INDEX_DOT) return -dot_value(ix, p->centred, node);
+    float d = l2sq_value(ix, p->centred, node);
+    return ix->o.metric == INDEX_L2 ? d : d / 2 - 1;
 }
 
 /** In the domain of estimates, by the whole values. */
@@ -466,7 +461,7 @@ float codes__estimate_bound(
     float q = p->length, longest = 130 * root * scale;
     if (ix->o.metric == INDEX_DOT)
         return at + q * lost + longest * lost_of_query + SLACK * (q * longest) + UNDERFLOW;
-    if (ix->o.metric == INDEX_COSINE) at += 1.0001f * root * scale / ix->value_unit;
+    if (ix->o.metric == INDEX_COSINE) at += COSINE_ULPS;
     float r = sqrtf(at > 0 ? at : 0) + lost; /* from q to x̂, which is thus at most q + r long */
     return r * r + 2 * lost_of_query * (q + r) + SLACK * (r * r + (q + longest) * (q + longest)) +
         UNDERFLOW;

@@ -11,7 +11,7 @@
  *
  * A vector is kept as a fixed-point number of 24 (or 12) bits a value, in two planes: the high byte, by which
  * graph and scans find their way, and the rest, with which what they found is scored again. Scores
- * are exact to about 1e-7 of the vectors' lengths (12 bits: some 1e-4): index/README.md, "Codes".
+ * are exact to about 1e-7 of the vectors' lengths (12 bits: some 1e-5 to 1e-4): index/README.md, "Codes".
  *
  * Deleted and replaced vectors stay as tombstones until index_maintain has taken them out of the graph; then
  * their places are used again.
@@ -45,7 +45,7 @@ struct index_options {
     size_t m;               /* links a node and layer (2m on layer 0) */
     size_t ef_construction; /* 8…2000 */
     size_t ef_search;       /* default ef of a search */
-    unsigned bits; /* 24 (0: the same), or 12: about half the memory, scores to some 1e-4 */
+    unsigned bits; /* 24 (0: the same), or 12: about half the memory, scores to some 1e-5 */
     uint64_t seed; /* level draws and the rotation of the codes */
     const struct vec_kernels *kernels; /* NULL: the best; the code kernels are those of its level */
 };

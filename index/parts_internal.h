@@ -31,15 +31,13 @@ bool index__replace(struct index *ix, uint64_t id, uint32_t node, uint32_t old);
 
 /** A vector made ready to be compared: in the rotated space. */
 struct prepared {
-    float *rotated;         /* [dim] the vector (for cosine: normalised) */
-    float *centred;         /* [dim] minus the centre */
+    float *centred;         /* [dim] the vector (for cosine: normalised) minus the centre */
     struct code_query code; /* of centred / unit; points at the three below */
     int16_t *q16;
     int8_t *hi, *lo;
     float unit;
-    float norm;        /* |centred|^2 */
-    float length;      /* |centred|, though its square be too small for a float */
-    double centre_dot; /* rotated · centre */
+    float norm;   /* |centred|^2 */
+    float length; /* |centred|, though its square be too small for a float */
 };
 /** Floats that a prepared vector of the index needs in its buffer. */
 size_t codes__prepared_bytes(const struct index *ix);
