@@ -337,17 +337,25 @@ static enum err_code end_taken(struct engine *g, struct run_entry *entry, struct
     return code;
 }
 
+static enum err_code has_ended(const struct run_op *op, struct err *e)
+{
+    return err_set(e, ERR_CONFLICT, "run %lld has ended: %s", (long long)op->run,
+        run_status_name(op->info.status));
+}
+
 static enum err_code cancel(struct engine *g, struct run_op *op, struct err *e)
 {
     struct runs *r = g->runs;
+    /* The row is final a moment before the entry goes; who has seen that is told so. */
+    TRY(catalog_run_get(g->catalog, op->run, op->op.arena, &op->info, e));
+    if (run_is_final(op->info.status)) return has_ended(op, e);
     mutex_lock(&r->lock);
     struct run_entry *entry = runs__find(r, op->run);
     bool taken = entry && cancel_entry(r, entry, false);
     mutex_unlock(&r->lock);
     if (!entry) {
         TRY(catalog_run_get(g->catalog, op->run, op->op.arena, &op->info, e));
-        return err_set(e, ERR_CONFLICT, "run %lld has ended: %s", (long long)op->run,
-            run_status_name(op->info.status));
+        return has_ended(op, e);
     }
     if (taken) {
         enum err_code code = end_taken(g, entry, e);
