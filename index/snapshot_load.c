@@ -119,6 +119,7 @@ static enum err_code check_layout(struct load *r, struct err *e)
         h->sums.offset != sums || h->sums.bytes != r->n_blocks * sizeof *r->sums ||
         h->blocks_offset != blocks || h->file_bytes != end)
         return damaged(r, "its sections do not fit together", e);
+    if (h->live > h->n_nodes) return damaged(r, "it says to have more ids than places", e);
     return ERR_OK;
 }
 

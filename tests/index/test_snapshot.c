@@ -330,6 +330,28 @@ static void seal(char *p, size_t n, const struct block_shape *b)
     memcpy(p, &h, sizeof h);
 }
 
+/** A size that a file claims is not believed before memory is taken for it. */
+START_TEST(forged_counts_are_refused)
+{
+    struct index_options o;
+    size_t n;
+    AUTO_FREE char *p = small_file(&o, &n);
+    struct snapshot_header h;
+    struct index *ix;
+    struct snapshot_mark found;
+    memcpy(&h, p, sizeof h);
+    const uint64_t lives[] = { h.live + 1, (uint64_t)h.n_nodes + 1, 1ull << 28, UINT64_MAX };
+    for (size_t i = 0; i < sizeof lives / sizeof *lives; i++) {
+        struct err e = ERR_INIT;
+        h.live = lives[i];
+        h.sum = checksum64(&h, offsetof(struct snapshot_header, sum));
+        memcpy(p, &h, sizeof h);
+        ck_assert_int_eq(index_load_bytes(p, n, &o, &ix, &found, &e), ERR_CORRUPT);
+        if (lives[i] > h.n_nodes) ck_assert_ptr_nonnull(strstr(e.msg, "more ids than places"));
+    }
+}
+END_TEST
+
 START_TEST(forged_nodes_are_refused)
 {
     static const struct forged forged[] = {
@@ -479,6 +501,7 @@ TEST_SUITE(snapshot)
     tcase_add_test(tc, other_options_are_refused);
     tcase_add_test(tc, every_byte_is_guarded);
     tcase_add_test(tc, cut_or_longer);
+    tcase_add_test(tc, forged_counts_are_refused);
     tcase_add_test(tc, forged_nodes_are_refused);
     tcase_add_test(tc, a_save_that_fails_leaves_the_old_one);
     tcase_add_test(tc, while_it_is_written_to);
