@@ -207,18 +207,31 @@ static void stop_at_weights(void *arg, const struct pull_progress *p)
     if (stat(path, &st) == 0 && st.st_size > 0) stop = true;
 }
 
+/* The weights: after so many bytes nothing more comes. 0: all comes. */
+static void stall_after(size_t n)
+{
+    AUTO_LOCK(&hub.lock);
+    hub.answers[2].cut_after = n;
+    hub.answers[2].stall = n > 0;
+}
+
+static void set_status(size_t i, int status)
+{
+    AUTO_LOCK(&hub.lock);
+    hub.answers[i].status = status;
+}
+
 START_TEST(a_stop_is_gone_on_from)
 {
     offer_tiny();
     publish();
-    hub.answers[2].cut_after = 5000; /* the weights */
-    hub.answers[2].stall = true;
+    stall_after(5000);
     o.progress = stop_at_weights;
     ck_assert_err(model_pull_hub(&place, &o, &e), ERR_CANCELLED);
     ck_assert(!is_there("models/tiny"));
     ck_assert(is_there("models/.tiny.part/model.safetensors.part"));
     ck_assert(!is_there("models/.tiny.lock"));
-    hub.answers[2].stall = false;
+    stall_after(0);
     stop = false;
     o.progress = NULL;
     ck_assert_ok(model_pull_hub(&place, &o, &e), &e);
@@ -254,11 +267,11 @@ START_TEST(what_came_whole_is_not_fetched_twice)
 {
     offer_tiny();
     publish();
-    hub.answers[1].status = 404; /* vocab.txt: small files come first */
+    set_status(1, 404); /* vocab.txt: small files come first */
     ck_assert_err(model_pull_hub(&place, &o, &e), ERR_NOT_FOUND);
     ck_assert(!is_there("models/tiny"));
     ck_assert_uint_eq(asked_weights(), 0);
-    hub.answers[1].status = 200;
+    set_status(1, 200);
     ck_assert_ok(model_pull_hub(&place, &o, &e), &e);
     expect_good("tiny");
 }

@@ -231,15 +231,22 @@ START_TEST(pulls_from_a_hub)
 }
 END_TEST
 
+/* The weights: after so many bytes nothing more comes. 0: all comes. */
+static void stall_after(size_t n)
+{
+    AUTO_LOCK(&hub.lock);
+    hub.answers[2].cut_after = n;
+    hub.answers[2].stall = n > 0;
+}
+
 START_TEST(a_signal_leaves_the_part_only)
 {
-    hub.answers[2].cut_after = 5000; /* the weights */
-    hub.answers[2].stall = true;
+    stall_after(5000);
     expect_run("pull acme/tiny --models $D/m & pid=$!; "
                "until test -s $D/m/.tiny.part/model.safetensors.part; do sleep 0.02; done; "
                "kill -TERM $pid; wait $pid; echo status $?; ls -A $D/m; ls -A $D/m/.tiny.part",
         0, "status 143\n.tiny.part\nconfig.json\nmodel.safetensors.part\nvocab.txt\n");
-    hub.answers[2].stall = false;
+    stall_after(0);
     expect_run("pull acme/tiny --models $D/m; ls -A $D/m", 0, "tiny");
     expect_run("verify tiny --models $D/m", 0, "ok");
     ck_assert_uint_eq(hub_asked(&hub, "safetensors range=5000"), 1);
